@@ -1,0 +1,108 @@
+"""The ResNet generator of CycleGAN.
+
+Source: Zhu et al. 2017, https://arxiv.org/abs/1703.10593, section 4 and appendix 7.2, after Johnson et al. 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from i2i.core.layers import Dropout, Normalization, ReflectionPad, normalization_layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetGeneratorSettings:
+    """Two down-samplings, residual blocks, two up-samplings; 9 blocks at 256 pixels, 6 at 128 in the paper."""
+
+    kind: Literal["resnet"] = "resnet"
+    base_channels: int = 64
+    blocks: int = 9
+    normalization: Normalization = "instance"
+    dropout: float = 0.0
+
+    @property
+    def size_multiple(self) -> int:
+        """Picture sides that are multiples of this come back unchanged."""
+        return 4
+
+    @property
+    def minimum_pixels(self) -> int:
+        """Shortest side that the reflection padding of 3 at full and of 1 at quarter size can take."""
+        return 8
+
+    @property
+    def receptive_field(self) -> int:
+        """Side in pixels of the window that one output pixel sees (statistics of normalization left aside)."""
+        # 7x7 head and tail at full size, two 3x3 at rising stride, 2 per block at stride 4, two transposed 3x3.
+        return 1 + 6 + 2 + 4 + self.blocks * 2 * 2 * 4 + 4 + 2 + 6
+
+    def build(self, in_channels: int = 3, out_channels: int = 3) -> ResNetGenerator:
+        return ResNetGenerator(self, in_channels, out_channels)
+
+
+class ResNetGenerator(nn.Module):
+    """Translates pictures in [-1, 1] to pictures in [-1, 1] of the same size."""
+
+    def __init__(self, settings: ResNetGeneratorSettings, in_channels: int = 3, out_channels: int = 3) -> None:
+        super().__init__()
+        kind, width = settings.normalization, settings.base_channels
+        # Biases in front of a normalization have no effect.
+        bias = kind == "none"
+        self.head = nn.Sequential(
+            ReflectionPad(3),
+            nn.Conv2d(in_channels, width, 7, bias=bias),
+            normalization_layer(kind, width),
+            nn.ReLU(inplace=True),
+        )
+        self.down = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias),
+                    normalization_layer(kind, 2 * channels),
+                    nn.ReLU(inplace=True),
+                )
+                for channels in (width, 2 * width)
+            )
+        )
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(4 * width, kind, settings.dropout) for _ in range(settings.blocks))
+        )
+        self.up = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias),
+                    normalization_layer(kind, channels // 2),
+                    nn.ReLU(inplace=True),
+                )
+                for channels in (4 * width, 2 * width)
+            )
+        )
+        self.tail = nn.Sequential(ReflectionPad(3), nn.Conv2d(width, out_channels, 7), nn.Tanh())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H, W); other sides are rounded up to a multiple of 4."""
+        return self.tail(self.up(self.blocks(self.down(self.head(images)))))
+
+
+class ResidualBlock(nn.Module):
+    """Two reflection-padded 3x3 convolutions added to their input, without an activation after the sum."""
+
+    def __init__(self, channels: int, kind: Normalization, dropout: float) -> None:
+        super().__init__()
+        bias = kind == "none"
+        self.branch = nn.Sequential(
+            ReflectionPad(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            normalization_layer(kind, channels),
+            nn.ReLU(inplace=True),
+            Dropout(dropout),
+            ReflectionPad(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            normalization_layer(kind, channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.branch(features)

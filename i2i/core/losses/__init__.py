@@ -1,0 +1,1 @@
+"""Loss functions over pictures and discriminator outputs."""

@@ -1,0 +1,69 @@
+"""Errors that a user can act on, and the exit code of each.
+
+Every message is one line that says what is wrong, where, and what to do. The command line prints the message
+alone; the traceback appears only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+
+class I2IError(Exception):
+    """Base of all errors meant for the user; the exit code is that of an internal error."""
+
+    exit_code = 1
+
+
+class UsageError(I2IError):
+    """The command was called with arguments that do not go together."""
+
+    exit_code = 2
+
+
+class RecipeError(I2IError):
+    """A recipe cannot be read or contains mistakes; the message may hold one line a mistake."""
+
+    exit_code = 3
+
+
+class DataError(I2IError):
+    """Pictures or data sets are missing, unreadable or unfit."""
+
+    exit_code = 4
+
+
+class ModelError(I2IError):
+    """A model file or checkpoint is missing, damaged or of the wrong kind."""
+
+    exit_code = 5
+
+
+class OutOfMemoryError(I2IError):
+    """The device or the machine has too little memory for what was asked."""
+
+    exit_code = 6
+
+
+class PartialFailureError(I2IError):
+    """Some inputs failed; all others were done."""
+
+    exit_code = 7
+
+
+class DivergedError(I2IError):
+    """Training produced non-finite numbers beyond what the recipe tolerates."""
+
+    exit_code = 8
+
+
+class StorageError(I2IError):
+    """A file could not be written (disk full, read-only, no permission); nothing half-written remains."""
+
+    exit_code = 1
+
+
+class InterruptedBySignal(I2IError):  # noqa: N818 - it is an orderly end, not a failure
+    """A signal asked the program to stop and everything was saved; the exit code is 128 + the signal's number."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
