@@ -1,0 +1,1 @@
+"""The engine that trains any pipeline: loop, precision, checkpoints, several processes, tracking."""

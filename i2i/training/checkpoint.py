@@ -1,0 +1,139 @@
+"""Checkpoints that are whole, checked and never unpickled.
+
+A checkpoint is a folder ``checkpoints/step_N`` with ``state.safetensors`` (every tensor of the training),
+``state.json`` (counters) and ``manifest.json`` (size and SHA-256 of both). It is written under another name, flushed
+and renamed; what does not match its manifest is not used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from i2i.errors import ModelError, StorageError
+from i2i.files import flush_to_disk, sha256_of_file
+
+FORMAT_VERSION = 1
+CHECKPOINTS_FOLDER = "checkpoints"
+_TENSORS, _COUNTERS, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a training needs to go on as if it had never stopped."""
+
+    tensors: Mapping[str, Tensor]
+    counters: Mapping[str, Any]
+    """JSON values."""
+
+
+def save_checkpoint(run_folder: Path, step: int, state: TrainingState) -> Path:
+    """Write the checkpoint of `step`; returns its folder.
+
+    Raises:
+        StorageError: it cannot be written; earlier checkpoints are untouched and no part of this one remains.
+    """
+    target = run_folder / CHECKPOINTS_FOLDER / f"step_{step}"
+    temporary = target.with_name(f".writing-{step}-{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, temporary / _TENSORS)
+        (temporary / _COUNTERS).write_text(json.dumps(state.counters, indent=1))
+        files = {
+            name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256_of_file(temporary / name)}
+            for name in (_TENSORS, _COUNTERS)
+        }
+        manifest = {"format_version": FORMAT_VERSION, "step": step, "files": files}
+        (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for name in (_TENSORS, _COUNTERS, _MANIFEST):
+            flush_to_disk(temporary / name)
+        _put_in_place(temporary, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"{target}: the checkpoint cannot be written: {reason} - free space; earlier checkpoints are untouched"
+        ) from error
+    return target
+
+
+def load_checkpoint(folder: Path) -> TrainingState:
+    """Read one checkpoint folder after checking it against its manifest.
+
+    Raises:
+        ModelError: it is incomplete, damaged, or of a newer version.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        if manifest["format_version"] > FORMAT_VERSION:
+            raise ModelError(f"{folder}: checkpoint format {manifest['format_version']} - install a newer i2i")
+        for name in (_TENSORS, _COUNTERS):
+            recorded = manifest["files"][name]
+            if (folder / name).stat().st_size != recorded["bytes"] or sha256_of_file(folder / name) != recorded["sha256"]:
+                raise ModelError(f"{folder}: {name} does not match its checksum, the checkpoint is damaged")
+        return TrainingState(load_file(folder / _TENSORS), json.loads((folder / _COUNTERS).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: not a whole checkpoint ({type(error).__name__})") from error
+
+
+def load_newest_checkpoint(run_folder: Path) -> tuple[int, TrainingState]:
+    """The newest checkpoint of a run that is whole; damaged ones are reported and passed over.
+
+    Raises:
+        ModelError: the run has none.
+    """
+    steps = checkpoint_steps(run_folder)
+    for step in reversed(steps):
+        try:
+            return step, load_checkpoint(checkpoint_folder(run_folder, step))
+        except ModelError as error:
+            _log.warning("%s; going back to the checkpoint before it", error)
+    problem = "all its checkpoints are damaged" if steps else "it has no checkpoint yet"
+    raise ModelError(f"{run_folder}: cannot be resumed, {problem} - start a new run")
+
+
+def checkpoint_folder(run_folder: Path, step: int) -> Path:
+    """Where the checkpoint of `step` lies."""
+    return run_folder / CHECKPOINTS_FOLDER / f"step_{step}"
+
+
+def checkpoint_steps(run_folder: Path) -> list[int]:
+    """Steps of the checkpoints in a run, ascending, damaged ones included."""
+    folder = run_folder / CHECKPOINTS_FOLDER
+    if not folder.is_dir():
+        return []
+    return sorted(int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"step_(\d+)", path.name)))
+
+
+def remove_old_checkpoints(run_folder: Path, keep_last: int, keep_step: int | None = None) -> None:
+    """Remove all but the newest `keep_last` checkpoints and that of `keep_step`, and what killed writers left."""
+    keep = {*checkpoint_steps(run_folder)[-keep_last:], keep_step}
+    for step in checkpoint_steps(run_folder):
+        if step not in keep:
+            shutil.rmtree(checkpoint_folder(run_folder, step), ignore_errors=True)
+    for leftover in (run_folder / CHECKPOINTS_FOLDER).glob(".writing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename the finished folder; one of the same step that is already there steps aside first."""
+    replaced = target.with_name(f".writing-replaced-{target.name}")
+    if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    temporary.rename(target)
+    flush_to_disk(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)

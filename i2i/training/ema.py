@@ -1,0 +1,42 @@
+"""Running averages of weights, from which pictures are made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+
+class ExponentialMovingAverage:
+    """Averaged copies of networks; after `half_life_images` an old weight counts half.
+
+    Source: Karras et al. 2018 (progressive growing), section 6.1, with the half-life in images of Karras et al. 2020.
+    Buffers (batch-norm statistics) are copied, not averaged.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], half_life_images: float) -> None:
+        self.half_life_images = half_life_images
+        self._live = networks
+        self.networks: dict[str, nn.Module] = {name: _frozen_copy(network) for name, network in networks.items()}
+
+    def restart(self) -> None:
+        """Begin anew at the live weights."""
+        for name, averaged in self.networks.items():
+            averaged.load_state_dict(self._live[name].state_dict())
+
+    @torch.no_grad()
+    def update(self, images: int) -> None:
+        """Move towards the live weights after a step that saw `images` samples."""
+        # The share of the old average that remains: one half after half_life_images.
+        kept = 0.5 ** (images / self.half_life_images)
+        for name, averaged in self.networks.items():
+            live = self._live[name]
+            torch._foreach_lerp_(list(averaged.parameters()), list(live.parameters()), 1.0 - kept)
+            for target, source in zip(averaged.buffers(), live.buffers(), strict=True):
+                target.copy_(source)
+
+
+def _frozen_copy(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).requires_grad_(False).eval()

@@ -1,0 +1,300 @@
+"""The engine: applies a pipeline's updates, for any pipeline, in any precision, on any number of processes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from i2i.core.layers import couples_batch
+from i2i.core.randomness import SampleRandom, seed_of
+from i2i.core.step import Losses, Progress, StepContext, Update, running
+from i2i.errors import DivergedError, ModelError, RecipeError
+from i2i.pipelines.protocol import Pipeline
+from i2i.training.checkpoint import TrainingState
+from i2i.training.distributed import Processes
+from i2i.training.ema import ExponentialMovingAverage
+from i2i.training.player import Player
+from i2i.training.precision import Precision
+from i2i.training.settings import AdamSettings, TrainingSettings
+
+Batches = Sequence[Mapping[str, Tensor]]
+"""One mapping of stream name to pictures a micro-batch."""
+Draw = Callable[[Sequence[str], Mapping[str, int]], Batches]
+"""Gives the joined batch that starts at the given counters of the given streams, split into micro-batches."""
+
+
+@dataclass
+class UpdateReport:
+    """Numbers of one update, still on the device: reading them would wait for it."""
+
+    losses: list[Losses] = field(default_factory=list)
+    """One a micro-batch."""
+    gradient_norm: Tensor | None = None
+    finite: bool = True
+
+
+class Engine:
+    """Owns networks, players, averages and counters, and moves them one step at a time.
+
+    Losses and gradients of a step do not depend on how the joined batch is split over processes and micro-batches.
+
+    Raises:
+        RecipeError: the batch is to be split although the networks couple its samples.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: TrainingSettings,
+        precision: Precision,
+        *,
+        images_per_epoch: int,
+        seed: int,
+        processes: Processes | None = None,
+        fast: bool = True,
+    ) -> None:
+        """`fast` chooses channels-last memory and fused optimizers; without it everything runs the plain way."""
+        self.pipeline = pipeline
+        self.settings = settings
+        self.precision = precision
+        self.images_per_epoch = images_per_epoch
+        self.seed = seed
+        self.processes = processes or Processes()
+        self.step = 0
+        self.images = 0
+        self.draws = dict.fromkeys(pipeline.streams, 0)
+        """Samples drawn so far from every stream."""
+        self.nonfinite_streak = 0
+        self.skipped_updates = 0
+        self.rollbacks = 0
+        refuse_wrong_split(pipeline, settings, self.processes)
+        layout = torch.channels_last if fast else torch.contiguous_format
+        for network in pipeline.networks.values():
+            network.to(device=precision.device, dtype=precision.weights_dtype).train()
+            network.to(memory_format=layout)  # type: ignore[call-overload]
+        self.players = {
+            player: Player(
+                {name: pipeline.networks[name] for name in names},
+                settings.optimizers.get(player, AdamSettings()),
+                precision,
+                fused=fast and precision.device.type in ("cpu", "cuda"),
+            )
+            for player, names in pipeline.players.items()
+        }
+        self.averages = (
+            ExponentialMovingAverage(
+                {name: pipeline.networks[name] for name in pipeline.averaged}, settings.ema_half_life_images
+            )
+            if settings.ema_half_life_images > 0
+            else None
+        )
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.step, self.images, self.images / self.images_per_epoch)
+
+    def inference_networks(self) -> dict[str, nn.Module]:
+        """Networks to make pictures with, in evaluation mode: averages where there are some, else copies."""
+        averaged = self.averages.networks if self.averages else {}
+        return {
+            name: averaged[name] if name in averaged else copy.deepcopy(network).eval()
+            for name, network in self.pipeline.networks.items()
+            if name in self.pipeline.averaged
+        }
+
+    def take_step(self, draw: Draw) -> dict[str, UpdateReport]:
+        """One step: every update of the pipeline that is due, in order, then the averages."""
+        factor = self.settings.schedule.factor(self.progress)
+        carries: list[dict[str, Tensor]] = [{} for _ in range(self.settings.accumulate)]
+        reports: dict[str, UpdateReport] = {}
+        for update in self.pipeline.updates(self.progress):
+            if self.step % update.every:
+                continue
+            self.players[update.player].set_learning_rate(factor)
+            for repetition in range(update.repeats):
+                reports[update.name] = self.apply(update, draw, carries, repetition)
+        if self.averages:
+            self.averages.update(self.settings.batch_size)
+        self.step += 1
+        self.images += self.settings.batch_size
+        self._count_nonfinite(reports)
+        return reports
+
+    def apply(
+        self, update: Update, draw: Draw, carries: Sequence[dict[str, Tensor]], repetition: int = 0
+    ) -> UpdateReport:
+        """One update: losses of all micro-batches, their gradients, one optimizer step, the constraint."""
+        batches = self._draw(update, draw)
+        for name, player in self.players.items():
+            player.set_trainable(name == update.player or name in update.needs_graph_of)
+        player = self.players[update.player]
+        report = UpdateReport()
+        losses_finite = torch.ones((), dtype=torch.bool, device=self.precision.device)
+        for number, (batch, carry) in enumerate(zip(batches, carries, strict=True)):
+            context = self._context(update, batch, carry, number, repetition)
+            with running(context), self.precision.computing():
+                losses = update.losses(context)
+                total = losses.total()
+            player.scaler.scale(total / len(batches)).backward()
+            losses_finite &= torch.isfinite(total.detach())
+            report.losses.append(_detached(losses))
+        move = player.move(self.processes, self.settings.clip_gradient_norm, losses_finite=losses_finite)
+        report.gradient_norm, report.finite = move.gradient_norm, move.finite or player.lost_to_overflow()
+        self.skipped_updates += not move.finite
+        for name in update.needs_graph_of:
+            # Whatever reached them belongs to this update's loss, not to theirs.
+            self.players[name].optimizer.zero_grad(set_to_none=True)
+        if move.finite and update.constrain is not None:
+            update.constrain()
+        return report
+
+    def _draw(self, update: Update, draw: Draw) -> Batches:
+        if not update.draws:
+            return [{} for _ in range(self.settings.accumulate)]
+        counters = {stream: self.draws[stream] for stream in update.draws}
+        for stream in update.draws:
+            self.draws[stream] += self.settings.batch_size
+        return draw(update.draws, counters)
+
+    def _context(
+        self, update: Update, batch: Mapping[str, Tensor], carry: dict[str, Tensor], micro_batch: int, repetition: int
+    ) -> StepContext:
+        """Rows of this micro-batch are numbered by their place in the whole training, whoever holds them."""
+        rows_joined = self.settings.batch_size // self.settings.accumulate
+        first = self.images + micro_batch * rows_joined
+        rows_own = rows_joined // self.processes.count
+        start = self.processes.rank * rows_own
+        return StepContext(
+            progress=self.progress,
+            batch=batch,
+            random=SampleRandom(
+                # After a rollback the same samples come with other draws, or the same end would be met again.
+                seed=seed_of(self.seed, update.name, repetition, self.rollbacks),
+                rows=range(first, first + rows_joined),
+                own=slice(start, start + rows_own),
+                device=self.precision.device,
+            ),
+            joined=self.processes.joined,
+            carry=carry,
+        )
+
+    def _count_nonfinite(self, reports: Mapping[str, UpdateReport]) -> None:
+        if all(report.finite for report in reports.values()):
+            self.nonfinite_streak = 0
+        else:
+            self.nonfinite_streak += 1
+
+    @property
+    def beyond_tolerance(self) -> bool:
+        """Whether more steps in a row were not finite than the settings endure."""
+        return self.nonfinite_streak > self.settings.nonfinite.tolerated_steps
+
+
+    def state(self) -> TrainingState:
+        """Everything that decides the steps to come. All randomness is keyed, so there is no generator state.
+
+        Raises:
+            DivergedError: a weight is not finite; such a state is never written.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, network in self.pipeline.networks.items():
+            tensors |= _prefixed(f"network/{name}", network.state_dict())
+        for name, network in (self.averages.networks if self.averages else {}).items():
+            tensors |= _prefixed(f"average/{name}", network.state_dict())
+        _refuse_nonfinite(tensors)
+        for name, player in self.players.items():
+            tensors |= _prefixed(f"optimizer/{name}", player.state())
+        for name, memory in self.pipeline.memories.items():
+            tensors |= _prefixed(f"memory/{name}", memory.state())
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
+        return TrainingState(tensors, counters)
+
+    def load_state(self, state: TrainingState) -> None:
+        """Go back to what `state` gave.
+
+        Raises:
+            ModelError: it belongs to other networks.
+        """
+        self.load_networks(state)
+        for name, network in (self.averages.networks if self.averages else {}).items():
+            _load(network, f"average/{name}", state.tensors)
+        for name, player in self.players.items():
+            player.load_state(_under(f"optimizer/{name}", state.tensors))
+            player.scaler.load_state_dict(state.counters["scalers"][name])
+        for name, memory in self.pipeline.memories.items():
+            kept = _under(f"memory/{name}", state.tensors)
+            memory.load_state({key: tensor.to(self.precision.device) for key, tensor in kept.items()})
+        for name in _COUNTERS:
+            setattr(self, name, state.counters[name])
+
+    def load_networks(self, state: TrainingState, names: Sequence[str] | None = None) -> None:
+        """Take only weights, of the named networks or of all, as a training does that starts from another's.
+
+        Raises:
+            ModelError: they belong to other networks.
+        """
+        for name in self.pipeline.networks if names is None else names:
+            _load(self.pipeline.networks[name], f"network/{name}", state.tensors)
+        if self.averages:
+            self.averages.restart()
+
+    def roll_back(self, state: TrainingState) -> None:
+        """Weights and optimizers as in `state`, but on with data and draws that have not been met yet."""
+        draws, skipped, rollbacks = dict(self.draws), self.skipped_updates, self.rollbacks
+        self.load_state(state)
+        self.draws, self.skipped_updates, self.rollbacks = draws, skipped, rollbacks + 1
+        self.nonfinite_streak = 0
+
+
+_COUNTERS = ("step", "images", "draws", "nonfinite_streak", "skipped_updates", "rollbacks")
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{key}": tensor.detach() for key, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{prefix}/"): tensor for key, tensor in tensors.items() if key.startswith(f"{prefix}/")}
+
+
+def _load(network: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(_under(prefix, tensors))
+    except RuntimeError as error:
+        # torch lists every key over many lines; the first difference says enough.
+        first = " ".join(str(error).split())[:200]
+        raise ModelError(f"{prefix} does not fit: {first} - the recipe must describe the same networks") from error
+
+
+def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise DivergedError(f"{name} holds values that are not finite; the last checkpoint does not - resume from it")
+
+
+def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes: Processes) -> None:
+    """Refuse by name a split of the batch that is impossible or would change the mathematics."""
+    if settings.batch_size % (settings.accumulate * processes.count):
+        raise RecipeError(
+            f"training.batch_size {settings.batch_size} cannot be split evenly into {settings.accumulate} micro-batches"
+            f" for {processes.count} processes; choose a multiple of {settings.accumulate * processes.count}"
+        )
+    if settings.accumulate > 1:
+        coupled = [name for name, network in pipeline.networks.items() if couples_batch(network)]
+        if coupled:
+            raise RecipeError(
+                f"training.accumulate {settings.accumulate} would change the statistics of the batch norm in"
+                f" {', '.join(coupled)}; set it to 1 or choose instance norm"
+            )
+
+
+def _detached(losses: Losses) -> Losses:
+    terms = {
+        name: type(term)(term.value.detach(), term.weight) for name, term in losses.terms.items()
+    }
+    return Losses(terms, {name: value.detach() for name, value in losses.watched.items()})

@@ -1,0 +1,75 @@
+"""Learning-rate schedules as pure functions of progress: a resumed run needs no schedule state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from i2i.core.step import Progress
+
+Unit = Literal["epochs", "steps"]
+
+
+def _completed(progress: Progress, unit: Unit) -> int:
+    """Whole units behind us; within an epoch the rate stays the same, as in the reference implementation."""
+    # The small allowance keeps 3 * (1/3) epochs from counting as 0.
+    return int(progress.epoch + 1e-9) if unit == "epochs" else progress.step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSchedule:
+    """The same rate throughout."""
+
+    kind: Literal["constant"] = "constant"
+
+    def factor(self, progress: Progress) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSchedule:
+    """Constant, then linearly towards zero, which it would reach one unit after the end.
+
+    Source: CycleGAN (Zhu et al. 2017), section 4, as its released code counts:
+    ``1 - max(0, e - constant) / (decay + 1)`` in unit number e, counted from 1.
+    """
+
+    kind: Literal["linear"] = "linear"
+    constant: int = 100
+    decay: int = 100
+    unit: Unit = "epochs"
+
+    def factor(self, progress: Progress) -> float:
+        number = _completed(progress, self.unit) + 1
+        return max(0.0, 1.0 - max(0, number - self.constant) / (self.decay + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSchedule:
+    """Half a cosine from the full rate to `final` of it over `total` units."""
+
+    kind: Literal["cosine"] = "cosine"
+    total: int = 100
+    final: float = 0.0
+    unit: Unit = "epochs"
+
+    def factor(self, progress: Progress) -> float:
+        fraction = min(1.0, _completed(progress, self.unit) / self.total)
+        return self.final + (1.0 - self.final) * (1.0 + math.cos(math.pi * fraction)) / 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSchedule:
+    """Multiplied by `multiplier` after every `every` units."""
+
+    kind: Literal["step"] = "step"
+    every: int = 50
+    multiplier: float = 0.1
+    unit: Unit = "epochs"
+
+    def factor(self, progress: Progress) -> float:
+        return self.multiplier ** (_completed(progress, self.unit) // self.every)
+
+
+ScheduleSettings = ConstantSchedule | LinearSchedule | CosineSchedule | StepSchedule

@@ -1,0 +1,125 @@
+"""How long, how fast and how carefully to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from i2i.training.schedule import ConstantSchedule, ScheduleSettings
+
+PrecisionName = Literal["auto", "fp64", "fp32", "bf16", "fp16"]
+SpeedName = Literal["auto", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthSettings:
+    """When training ends: at the first of the limits that are given."""
+
+    epochs: float | None = None
+    steps: int | None = None
+    images: int | None = None
+    minutes: float | None = None
+    """Wall time over all attempts of the run; where it ends depends on the machine's speed."""
+
+    def __post_init__(self) -> None:
+        limits = (self.epochs, self.steps, self.images, self.minutes)
+        if all(limit is None for limit in limits):
+            raise ValueError("length needs one of epochs, steps, images, minutes")
+        if any(limit is not None and limit <= 0 for limit in limits):
+            raise ValueError("length must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamSettings:
+    """Adam (Kingma & Ba 2015)."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDSettings:
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.5
+
+
+OptimizerSettings = AdamSettings | SGDSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonfiniteSettings:
+    """What happens when a loss or gradient is not a finite number: that update is skipped and counted."""
+
+    tolerated_steps: int = 10
+    """So many steps in a row with a skipped update are endured."""
+    then: Literal["stop", "rollback"] = "stop"
+    """Afterwards stop, or go back to the last checkpoint and on with fresh data."""
+    rollbacks: int = 3
+    """So many times at most, then stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """When to write a checkpoint (at the end of training always) and how many to keep."""
+
+    every_minutes: float | None = 10.0
+    every_steps: int | None = None
+    keep_last: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSettings:
+    """When to score the averaged networks on the test pictures."""
+
+    every_epochs: float | None = 5.0
+    every_steps: int | None = None
+    every_minutes: float | None = None
+    pictures: int = 50
+    """Test pictures used, evenly spread over the set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """When to draw contact sheets of fixed test pictures."""
+
+    every_epochs: float | None = 1.0
+    every_steps: int | None = None
+    every_minutes: float | None = None
+    pictures: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Everything about a training that is not the method, the data or the tracking."""
+
+    batch_size: int = 1
+    """Samples in the joined batch of all processes and micro-batches."""
+    accumulate: int = 1
+    """Micro-batches that the batch is split into to save memory."""
+    length: LengthSettings = field(default_factory=lambda: LengthSettings(epochs=200))
+    optimizers: Mapping[str, OptimizerSettings] = field(default_factory=dict)
+    """By player; a player without an entry gets the defaults of Adam."""
+    schedule: ScheduleSettings = field(default_factory=ConstantSchedule)
+    ema_half_life_images: float = 0.0
+    """Half-life of the running average kept for inference; 0 keeps the weights themselves."""
+    clip_gradient_norm: float | None = None
+    """Upper bound of the norm over all gradients of a player."""
+    workers: int = 0
+    """Processes that prepare pictures; 0 prepares them between steps."""
+    nonfinite: NonfiniteSettings = field(default_factory=NonfiniteSettings)
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    samples: SampleSettings = field(default_factory=SampleSettings)
+    log_every_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal micro-batches"
+            )
