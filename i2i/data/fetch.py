@@ -1,0 +1,219 @@
+"""Published picture sets: downloaded once, proven by checksum, unpacked with distrust."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import ssl
+import stat
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from i2i.data.folders import find_pictures
+from i2i.errors import DataError, StorageError
+from i2i.files import sha256_of_file
+
+_BLOCK_BYTES = 1 << 18
+_TIMEOUT_SECONDS = 30.0
+_ATTEMPTS = 20
+_MAX_UNPACKED_RATIO = 20
+"""Pictures hardly shrink in a zip; an archive that unfolds to more than this many times its size is a bomb."""
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes there are so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet:
+    """A set that its authors offer as one zip archive.
+
+    `pictures`: how many each of its folders must hold; the archive has all folders below one named `name`.
+    """
+
+    name: str
+    url: str
+    archive_bytes: int
+    sha256: str
+    pictures: Mapping[str, int]
+
+
+CATALOGUE: Mapping[str, PublishedSet] = {
+    "horse2zebra": PublishedSet(
+        name="horse2zebra",
+        url="https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
+        archive_bytes=116_867_962,
+        sha256="a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
+        pictures={"trainA": 1067, "trainB": 1334, "testA": 120, "testB": 140},
+    ),
+}
+"""Every set that ``i2i data fetch`` knows."""
+
+
+def fetch_set(entry: PublishedSet, to: Path, progress: Progress | None = None) -> Path:
+    """Get a published set into ``to/<name>``; a set that is there already, whole, is left as it is.
+
+    A broken download is taken up where it stopped, now or by a later call. An archive already lying at
+    ``to/<name>.zip`` is used in place of a download, and kept.
+
+    Returns:
+        The folder ``to/<name>``.
+
+    Raises:
+        DataError: no connection, wrong bytes, or an archive that does not hold what it should.
+        StorageError: the disk is full or may not be written to.
+    """
+    folder = to / entry.name
+    if folder.exists():
+        _check_counts(entry, folder, f"{folder}: is there already but", "move it away and fetch again")
+        return folder
+    archive = to / f"{entry.name}.zip"
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        downloaded = not archive.exists()
+        if downloaded:
+            _download(entry, archive, progress)
+        else:
+            _verify(entry, archive, f"remove {archive} and fetch again")
+        _unpack(entry, archive, folder)
+        if downloaded:
+            archive.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"{to}: cannot be written: {error.strerror or error} - free space or choose another folder with --to"
+        ) from error
+    return folder
+
+
+def _download(entry: PublishedSet, archive: Path, progress: Progress | None) -> None:
+    """Download to ``<archive>.part``, resuming what is there, verify it and give it its name."""
+    part = archive.with_name(f"{archive.name}.part")
+    trouble = "the connection closed early"
+    for _ in range(_ATTEMPTS):
+        if _size(part) > entry.archive_bytes:
+            part.unlink()
+        before = _size(part)
+        if before < entry.archive_bytes:
+            try:
+                _continue_download(entry, part, progress)
+            except (
+                urllib.error.URLError,
+                http.client.HTTPException,
+                TimeoutError,
+                ConnectionError,
+                ssl.SSLError,
+            ) as error:
+                trouble = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+                if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+                    part.unlink(missing_ok=True)
+                    continue
+                if _size(part) == before:  # not a byte came: no use in trying again at once
+                    break
+        if _size(part) == entry.archive_bytes:
+            _verify(entry, part, f"{part} was removed, fetch again", remove=True)
+            part.replace(archive)
+            return
+    raise DataError(
+        f"{entry.url}: cannot be downloaded ({trouble}; {_size(part):,} of {entry.archive_bytes:,} bytes are here)"
+        f" - run the same command again to go on, or put the file at {archive} by hand and run it again"
+    )
+
+
+def _continue_download(entry: PublishedSet, part: Path, progress: Progress | None) -> None:
+    """Append the rest of the archive to `part`, or begin anew if the server cannot send a rest."""
+    present = _size(part)
+    request = urllib.request.Request(entry.url, headers={"User-Agent": "i2i"})
+    if present:
+        request.add_header("Range", f"bytes={present}-")
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        # 200 in answer to a range is the whole file from its beginning.
+        resumed = response.status == 206 and str(response.headers.get("Content-Range", "")).startswith(
+            f"bytes {present}-"
+        )
+        present = present if resumed else 0
+        with part.open("ab" if resumed else "wb") as file:
+            while block := response.read(_BLOCK_BYTES):
+                present += len(block)
+                if present > entry.archive_bytes:
+                    raise DataError(
+                        f"{entry.url}: sends more than the {entry.archive_bytes:,} bytes it should"
+                        " - the published file has changed; get it from its authors"
+                    )
+                file.write(block)
+                if progress is not None:
+                    progress(present)
+
+
+def _verify(entry: PublishedSet, archive: Path, remedy: str, *, remove: bool = False) -> None:
+    size = _size(archive)
+    if size == entry.archive_bytes and sha256_of_file(archive) == entry.sha256:
+        return
+    if remove:
+        archive.unlink()
+    same_size = size == entry.archive_bytes
+    what = (
+        "its SHA-256 is not the published one" if same_size else f"{size:,} bytes in place of {entry.archive_bytes:,}"
+    )
+    raise DataError(f"{archive}: is not the {entry.name} archive ({what}) - {remedy}")
+
+
+def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:
+    """Unpack beside `folder`, check, and rename into place."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                for member in _safe_members(entry, opened, archive):
+                    target = Path(temporary, *PurePosixPath(member.filename).parts)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with opened.open(member) as source, target.open("xb") as file:
+                        shutil.copyfileobj(source, file)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+            raise DataError(f"{archive}: is a damaged archive ({error}) - remove it and fetch again") from error
+        unpacked = Path(temporary, entry.name)
+        _check_counts(entry, unpacked, f"{archive}: its folder {entry.name}", "get the archive from its authors")
+        unpacked.rename(folder)
+
+
+def _safe_members(entry: PublishedSet, opened: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
+    """The files to unpack; none leaves the folder, none is a link, and all together are no bomb.
+
+    zipfile itself stops at the size a member declares, so that the declared sizes can be trusted here.
+    """
+    members = [member for member in opened.infolist() if not member.is_dir()]
+    for member in members:
+        path = PurePosixPath(member.filename)
+        windows = "\\" in member.filename or ":" in member.filename
+        if path.is_absolute() or ".." in path.parts or windows or not path.parts:
+            raise DataError(f"{archive}: holds the unsafe path {member.filename!r} - do not use this archive")
+        mode = member.external_attr >> 16
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            raise DataError(f"{archive}: {member.filename!r} is a link or device - do not use this archive")
+    declared = sum(member.file_size for member in members)
+    expected = sum(entry.pictures.values())
+    if declared > entry.archive_bytes * _MAX_UNPACKED_RATIO or len(members) > 2 * expected + 100:
+        raise DataError(
+            f"{archive}: would unpack to {len(members):,} files of {declared:,} bytes - do not use this archive"
+        )
+    return members
+
+
+def _check_counts(entry: PublishedSet, folder: Path, what: str, remedy: str) -> None:
+    for name, expected in entry.pictures.items():
+        try:
+            found = len(find_pictures(folder / name))
+        except DataError:
+            found = 0
+        if found != expected:
+            raise DataError(f"{what} holds {found} pictures in {name} in place of {expected} - {remedy}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,94 @@
+"""The look through a folder finds each kind of trouble, and counts nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2i.data.check import check_folder
+from i2i.errors import DataError
+from tests.data.pictures import write_pictures
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three good pictures and one of each kind of remark."""
+    rng = np.random.default_rng(7)
+    rgb = rng.integers(0, 256, (30, 20, 3), np.uint8)
+    write_pictures(tmp_path, 3, side=24)
+    (tmp_path / "sub").mkdir()
+    Image.open(tmp_path / "01.png").save(tmp_path / "sub" / "same as 01.bmp")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "02.png").read_bytes()[:300])
+    (tmp_path / "text.jpg").write_text("no picture")
+    Image.fromarray(rgb[:5]).save(tmp_path / "small.png")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(np.repeat(rgb[..., 1:2], 3, axis=2)).save(tmp_path / "grey as rgb.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), rng.integers(0, 65536, (30, 20, 3)).astype(np.uint16))
+    Image.fromarray(rng.integers(0, 256, (30, 20, 4), np.uint8)).save(tmp_path / "alpha.png")
+    Image.fromarray(rgb + 1).save(tmp_path / "frames.webp", save_all=True, append_images=[Image.fromarray(rgb)])
+    Image.fromarray(np.zeros((70, 90, 3), np.uint8)).save(tmp_path / "huge.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(rgb + 2).save(tmp_path / "turned.png", exif=exif)
+    (tmp_path / "notes.txt").write_text("not looked at")
+    return tmp_path
+
+
+def test_every_kind_of_trouble_is_found(folder: Path) -> None:
+    report = check_folder(folder, max_pixels=70 * 90 - 1)
+    assert (report.pictures, report.usable) == (14, 10)
+    assert report.pictures_by_folder == {".": 13, "sub": 1}
+    assert list(report.unreadable) == ["cut.png", "text.jpg"]
+    assert report.unreadable["text.jpg"].startswith("not a JPEG")
+    assert report.too_large == ["huge.png"]
+    assert report.too_small == ["small.png"]
+    assert report.duplicates == [["01.png", "sub/same as 01.bmp"]]
+    assert report.grey == ["grey as rgb.png", "grey.png"]
+    assert report.sixteen_bit == ["deep.png"]
+    assert report.alpha == ["alpha.png"]
+    assert report.several_frames == ["frames.webp"]
+    assert report.rotated == ["turned.png"]
+    assert report.sizes == {"20x30": 5, "24x24": 4, "30x20": 1}
+    assert (report.smallest_side_pixels, report.largest_side_pixels) == (20, 30)
+    assert report.file_bytes == sum(path.stat().st_size for path in folder.rglob("*.*") if path.suffix != ".txt")
+
+
+def test_what_is_too_large_is_never_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def must_not_decode(path: Path, max_pixels: int) -> None:
+        raise AssertionError(f"{path} was decoded")
+
+    monkeypatch.setattr("i2i.data.check.decode_rgb8", must_not_decode)
+    assert len(check_folder(folder, max_pixels=10).too_large) == 13
+
+
+def test_the_report_is_json(folder: Path) -> None:
+    report = check_folder(folder)
+    assert json.loads(json.dumps(report.to_json()))["duplicates"] == [["01.png", "sub/same as 01.bmp"]]
+
+
+def test_a_folder_of_rubbish_has_nothing_usable(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"rubbish")
+    report = check_folder(tmp_path)
+    assert (report.usable, report.smallest_side_pixels, report.sizes) == (0, None, {})
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no pictures"):
+        check_folder(tmp_path)
+
+
+def test_the_duplicates_of_a_real_set_are_found(shared_data: Path) -> None:
+    report = check_folder(shared_data / "apple2orange64")
+    assert report.usable == report.pictures == 1480
+    assert report.sizes == {"64x64": 1480}
+    assert len(report.duplicates) > 0
+    for group in report.duplicates:
+        contents = {
+            np.asarray(Image.open(shared_data / "apple2orange64" / name).convert("RGB")).tobytes() for name in group
+        }
+        assert len(group) > 1 and len(contents) == 1
