@@ -1,0 +1,1 @@
+"""How good translations are: measures and what they are compared with."""

@@ -1,0 +1,344 @@
+"""Picture files in and out of translation, with one stated rule for each kind of picture.
+
+- Grey becomes RGB (three equal channels) and stays RGB in the output.
+- Transparency is kept unchanged and attached again; a JPEG cannot hold it, so the picture is laid on white.
+- 16 bits a channel stay 16 bits where the output format can hold them (PNG, TIFF), else they are rounded to 8.
+- EXIF orientation is applied once; the rest of EXIF is kept without orientation and without its thumbnail (8-bit
+  pictures and 16-bit PNG).
+- The colour profile of an RGB picture is kept. CMYK and grey pictures with a profile are converted to sRGB.
+- Of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, check_pixels, read_header
+from i2i.errors import DataError, OutOfMemoryError
+from i2i.files import write_atomically
+
+DEFAULT_QUALITY = 95
+
+OutputFormat = Literal["png", "jpg", "webp", "tiff"]
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+
+_PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+}
+_SAME_FORMAT: dict[str, OutputFormat] = {"JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
+_PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+_ORIENTATION = 0x0112
+_JPEG_EXIF_BYTES = 65533
+# What damaged or hostile bytes make the decoders raise.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, ArithmeticError, RuntimeError, TypeError, IndexError, KeyError, AttributeError,
+    EOFError, struct.error, zlib.error, Image.DecompressionBombError, ImageCms.PyCMSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One decoded picture, upright, with what must survive translation."""
+
+    rgb: np.ndarray
+    """(H, W, 3), uint8 or uint16."""
+    alpha: np.ndarray | None = None
+    """(H, W) of the same type, or None for an opaque picture."""
+    was_grey: bool = False
+    icc: bytes | None = None
+    """RGB colour profile."""
+    exif: bytes | None = None
+    """EXIF block without orientation and thumbnail."""
+    format: OutputFormat = "png"
+    """Format that "the same as the input" means; png for formats that are only read."""
+    notes: tuple[str, ...] = ()
+    """What was done to the picture that its owner may want to know, a phrase each."""
+
+    @property
+    def bits(self) -> Literal[8, 16]:
+        """Bits a channel."""
+        return 16 if self.rgb.dtype == np.uint16 else 8
+
+
+def read_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Read the picture at `path` by the rules of this module.
+
+    Raises:
+        DataError: missing, not a picture, damaged, of an unsupported kind, or more than `max_pixels` pixels.
+        OutOfMemoryError: the decoded picture does not fit into memory.
+    """
+    path = Path(path)
+    # The header first: a file of 70 KB can ask a decoder for gigabytes.
+    header = read_header(path)
+    check_pixels(header, path, max_pixels)
+    try:
+        picture = _decode(path.read_bytes(), header)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except MemoryError as error:
+        size = f"{header.width}x{header.height}"
+        raise OutOfMemoryError(f"{path}: too little memory to decode {size} pixels - shrink the picture") from error
+    except _DECODER_ERRORS as error:
+        raise DataError(
+            f"{path}: cannot be decoded ({_one_line(error)}) - the file is damaged or incomplete"
+        ) from error
+    if picture.rgb.shape[:2] != (header.height, header.width):
+        raise DataError(f"{path}: header and pixels disagree about the size - save the picture anew")
+    return picture
+
+
+def write_picture(
+    path: Path, picture: Picture, format: OutputFormat, quality: int = DEFAULT_QUALITY
+) -> tuple[str, ...]:
+    """Write `picture` to `path`, whole or not at all, and return notes on what the format could not hold.
+
+    Args:
+        format: png and tiff are lossless; jpg and webp are compressed with `quality` (1..100).
+
+    Raises:
+        DataError: the format cannot hold a picture of this size.
+        StorageError: the file cannot be written.
+    """
+    fitted = _fit_to_format(picture, format)
+    try:
+        content = _encode(fitted, format, quality)
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{path}: too little memory to encode the picture - use a smaller --batch") from error
+    except _DECODER_ERRORS as error:
+        height, width = picture.rgb.shape[:2]
+        raise DataError(
+            f"{path}: {width}x{height} pixels cannot be written as {format} ({_one_line(error)}) - try --format png"
+        ) from error
+    write_atomically(path, content)
+    return fitted.notes[len(picture.notes) :]
+
+
+# Reading
+
+
+def _decode(data: bytes, header: PictureHeader) -> Picture:
+    if header.bits > 16 or header.mode == "F":
+        raise DataError(f"{header.bits} bits a channel are not supported - save it with 8 or 16")
+    notes = [f"first of {header.frames} frames"] if header.frames > 1 and header.format != "JPEG" else []
+    # The format's own class, not Image.open, which judges the size by a limit of its own, global to the process.
+    with _PLUGINS[header.format](io.BytesIO(data)) as image:
+        icc, exif = image.info.get("icc_profile") or None, _kept_exif(image)
+        if header.bits == 16 and header.mode != "CMYK":
+            # Pillow would reduce colour pictures of this kind to 8 bits without a word.
+            rgb, alpha = _decode_sixteen_bit(data, header)
+        else:
+            image.load()
+            # A TIFF is turned by its decoder, which also drops the tag: this never turns twice.
+            rgb, alpha, icc = _decode_eight_bit(ImageOps.exif_transpose(image), icc, notes)
+    if icc is not None and icc[16:20] != b"RGB ":
+        notes.append("colour profile that is not for RGB left out")
+        icc = None
+    return Picture(
+        rgb=rgb,
+        alpha=alpha,
+        was_grey=header.is_grey,
+        icc=icc,
+        exif=exif,
+        format=_SAME_FORMAT.get(header.format, "png"),
+        notes=tuple(notes),
+    )
+
+
+def _decode_eight_bit(
+    image: Image.Image, icc: bytes | None, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+        raise DataError(f"pictures of mode {image.mode} are not supported - convert it to 8 or 16 bits a channel RGB")
+    if image.mode == "CMYK":
+        notes.append("CMYK converted to RGB")
+    if icc is not None and image.mode in ("CMYK", "L"):
+        image, icc = _to_srgb(image, icc), None
+    if image.has_transparency_data:
+        channels = np.asarray(image.convert("RGBA"))
+        return np.ascontiguousarray(channels[..., :3]), np.ascontiguousarray(channels[..., 3]), icc
+    return np.array(image.convert("RGB")), None, icc
+
+
+def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
+    try:
+        converted = ImageCms.profileToProfile(image, io.BytesIO(icc), ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")  # A broken or ill-fitting profile says nothing about the colours.
+    assert converted is not None
+    return converted
+
+
+def _decode_sixteen_bit(data: bytes, header: PictureHeader) -> tuple[np.ndarray, np.ndarray | None]:
+    import cv2
+
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise DataError(f"cannot be decoded ({_one_line(error)}) - the file is damaged or of a rare kind") from error
+    if pixels is None:
+        raise DataError("cannot be decoded - the file is damaged or of a rare kind of 16-bit picture")
+    if pixels.dtype != np.uint16:
+        raise DataError(f"16-bit picture decoded as {pixels.dtype} - save it as 16-bit PNG or TIFF without extras")
+    if header.format != "TIFF":  # OpenCV turns TIFFs itself and nothing else under this flag.
+        pixels = _turn_upright(pixels, header.orientation)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    channels = pixels.shape[2]
+    rgb = np.repeat(pixels[..., :1], 3, axis=2) if channels in (1, 2) else np.ascontiguousarray(pixels[..., 2::-1])
+    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
+    return rgb, alpha
+
+
+def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo EXIF `orientation` (1..8) of an (H, W, ...) array."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    # After the transposition: 6 lies mirrored left to right, 8 top to bottom, 7 both.
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _kept_exif(image: ImageFile.ImageFile) -> bytes | None:
+    # A TIFF's tags describe the file itself (strips, compression) and must not be carried into another one.
+    if image.format == "TIFF" or "exif" not in image.info:
+        return None
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])
+        exif.pop(_ORIENTATION, None)
+        content = exif.tobytes() if len(exif) else b""
+    except _DECODER_ERRORS:
+        return None  # Damaged EXIF is no reason to lose the picture.
+    if not content:
+        return None
+    return content if content.startswith(b"Exif\0\0") else b"Exif\0\0" + content
+
+
+# Writing
+
+
+def _fit_to_format(picture: Picture, format: OutputFormat) -> Picture:
+    """Reduce the picture to what `format` can hold, with a note on each loss."""
+    notes = list(picture.notes)
+    if picture.bits == 16 and format not in ("png", "tiff"):
+        alpha = None if picture.alpha is None else _to_eight_bits(picture.alpha)
+        picture = replace(picture, rgb=_to_eight_bits(picture.rgb), alpha=alpha)
+        notes.append(f"16 bits rounded to 8 for {format}")
+    if picture.alpha is not None and format == "jpg":
+        weight = picture.alpha[..., None].astype(np.float32) / 255.0
+        blended = picture.rgb * weight + 255.0 * (1.0 - weight)
+        picture = replace(picture, rgb=np.rint(blended).astype(np.uint8), alpha=None)
+        notes.append("transparency laid on white for jpg")
+    if picture.exif is not None and format == "jpg" and len(picture.exif) > _JPEG_EXIF_BYTES:
+        picture = replace(picture, exif=None)
+        notes.append("EXIF too long for jpg left out")
+    return replace(picture, notes=tuple(notes))
+
+
+def _to_eight_bits(values: np.ndarray) -> np.ndarray:
+    # 65535 / 255 = 257 exactly; + 128 rounds.
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
+    if picture.bits == 16:
+        return _encode_png_sixteen_bit(picture) if format == "png" else _encode_tiff_sixteen_bit(picture)
+    channels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    options: dict[str, Any] = {"icc_profile": picture.icc}
+    if picture.exif is not None:
+        options["exif"] = picture.exif
+    if format == "jpg":
+        # 4:4:4: halved colour resolution shows on synthetic edges.
+        options |= {"quality": quality, "subsampling": 0}
+    elif format == "webp":
+        # Exact: colours under full transparency are part of the picture, not free for the encoder.
+        options |= {"quality": quality, "exact": True}
+    elif format == "tiff":
+        options |= {"compression": "tiff_adobe_deflate"}
+    buffer = io.BytesIO()
+    Image.fromarray(channels).save(buffer, format=_PILLOW_NAMES[format], **options)
+    return buffer.getvalue()
+
+
+def _encode_png_sixteen_bit(picture: Picture) -> bytes:
+    import cv2
+
+    channels = [picture.rgb[..., ::-1]] + ([] if picture.alpha is None else [picture.alpha[..., None]])
+    kinds: list[int] = []
+    blocks: list[np.ndarray] = []
+    for kind, block in ((cv2.IMAGE_METADATA_ICCP, picture.icc), (cv2.IMAGE_METADATA_EXIF, _bare_exif(picture.exif))):
+        if block is not None:
+            kinds.append(kind)
+            blocks.append(np.frombuffer(block, np.uint8))
+    pixels = np.ascontiguousarray(np.concatenate(channels, axis=2))
+    try:
+        done, encoded = cv2.imencodeWithMetadata(".png", pixels, kinds, blocks)
+    except cv2.error as error:
+        raise ValueError(_one_line(error)) from error
+    if not done:
+        raise ValueError("the encoder refused")
+    return encoded.tobytes()
+
+
+def _bare_exif(exif: bytes | None) -> bytes | None:
+    return None if exif is None else exif.removeprefix(b"Exif\0\0")
+
+
+def _encode_tiff_sixteen_bit(picture: Picture) -> bytes:
+    """A TIFF of one deflated strip; Pillow has no 16-bit RGB and OpenCV writes neither profile nor alpha's meaning."""
+    height, width = picture.rgb.shape[:2]
+    channels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    strip = zlib.compress(channels.astype("<u2").tobytes(), 6)
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    tags: dict[int, Any] = {
+        256: width,
+        257: height,
+        258: (16,) * channels.shape[2],  # bits a sample
+        259: 8,  # deflate
+        262: 2,  # RGB
+        273: 0,  # strip offset; the library moves it behind the directory
+        277: channels.shape[2],  # samples a pixel
+        278: height,  # rows a strip
+        279: len(strip),
+        284: 1,  # samples of a pixel lie together
+    }
+    if picture.alpha is not None:
+        tags[338] = 2  # the fourth sample is alpha that is not multiplied into the colours
+    for tag, value in tags.items():
+        directory[tag] = value
+    if picture.icc is not None:
+        directory.tagtype[34675] = 7
+        directory[34675] = picture.icc
+    buffer = io.BytesIO()
+    directory.save(buffer)
+    buffer.write(strip)
+    return buffer.getvalue()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,254 @@
+"""The one artifact of a training: a safetensors file that says itself how to be run.
+
+Tensors are named ``<network>.<parameter>``. The metadata hold one entry, ``i2i``, a JSON text of two parts: ``model``
+(format version, pipeline, entry points with the settings that build their generator, value range, provenance) and
+``sha256``, the checksum over that part and all tensors: safetensors itself loads flipped bits without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from i2i.core.generators import GeneratorSettings
+from i2i.errors import ModelError
+from i2i.files import atomic_path
+from i2i.pipelines.protocol import EntryPoint
+
+FORMAT_VERSION = 1
+
+# One entry, for the library writes several in an order of its own mood: equal models must be equal files.
+_METADATA_KEY = "i2i"
+_OTHER_MODEL_SUFFIXES = (".pth", ".pt", ".ckpt", ".onnx", ".pt2", ".pkl", ".bin")
+_SUPPORTED = "give a run folder, a checkpoint folder or a .safetensors that i2i wrote"
+
+
+@dataclass(frozen=True)
+class EntryPointRecord:
+    """One entry point as the metadata hold it: what builds its network, and facts for readers without the code."""
+
+    network: str
+    generator: Annotated[GeneratorSettings, Field(discriminator="kind")]
+    domains: tuple[str, str] | None
+    scale: int
+    in_channels: int
+    out_channels: int
+    size_multiple: int
+    minimum_pixels: int
+    receptive_field: int | None
+    normalization: str
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """The JSON in a model file."""
+
+    format_version: int
+    entry_points: dict[str, EntryPointRecord]
+    pipeline: str | None = None
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+# A setting unknown here would change the network; it must not be passed over.
+_metadata_adapter: TypeAdapter[list[ModelMetadata]] = TypeAdapter(
+    list[ModelMetadata], config=ConfigDict(extra="forbid", strict=False)
+)
+
+
+def write_model_file(
+    path: Path,
+    networks: Mapping[str, nn.Module | Mapping[str, Tensor]],
+    entry_points: Mapping[str, EntryPoint],
+    provenance: Mapping[str, Any],
+    *,
+    pipeline: str | None = None,
+) -> None:
+    """Write the networks that the entry points run to `path`, whole or not at all.
+
+    Args:
+        networks: modules or their state dicts by name; those that no entry point runs are left out.
+        provenance: whatever says where the weights come from, as JSON can hold it.
+        pipeline: name of the training method.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    for network in sorted({entry.network for entry in entry_points.values()}):
+        source = networks[network]
+        state = source.state_dict() if isinstance(source, nn.Module) else source
+        for name, tensor in state.items():
+            # Own contiguous memory: safetensors refuses tensors that share theirs, such as views of an EMA.
+            tensors[f"{network}.{name}"] = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(
+                tensor.detach()
+            )
+    metadata = ModelMetadata(
+        format_version=FORMAT_VERSION,
+        pipeline=pipeline,
+        entry_points={name: _record(entry) for name, entry in entry_points.items()},
+        provenance=dict(provenance),
+    )
+    text = json.dumps(_metadata_adapter.dump_python([metadata], mode="json")[0])
+    with atomic_path(Path(path)) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={_METADATA_KEY: _sealed(text, tensors)})
+        except SafetensorError as error:
+            # The library writes the file itself and wraps a full disk in its own error.
+            raise OSError(str(error)) from error
+
+
+def resolve_model(path: Path) -> Path:
+    """The model file that a user's ``--model`` means; see `ImageModel`.
+
+    A run folder stands for its ``best.safetensors`` if there, else its ``model.safetensors``; a checkpoint folder for
+    the ``model.safetensors`` in it.
+
+    Raises:
+        ModelError: nothing there, or a kind of file that cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name in ("best.safetensors", "model.safetensors"):
+            if (path / name).is_file():
+                return path / name
+        raise ModelError(f"{path}: no best.safetensors or model.safetensors in this folder - {_SUPPORTED}")
+    if not path.exists():
+        raise ModelError(f"{path}: no such file or folder - {_SUPPORTED}")
+    if path.suffix.lower() in _OTHER_MODEL_SUFFIXES:
+        raise ModelError(f"{path}: {path.suffix} files are not supported yet (some can carry code) - {_SUPPORTED}")
+    if path.suffix.lower() != ".safetensors":
+        raise ModelError(f"{path}: not a model file - {_SUPPORTED}")
+    return path
+
+
+def read_model_file(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
+    """Read metadata and tensors of the model file at `path` after checking them against the checksum.
+
+    Raises:
+        ModelError: unreadable, damaged, written by something else or by a newer version.
+    """
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            header: dict[str, str] = file.metadata() or {}
+            if _METADATA_KEY not in header:
+                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
+    text, checksum = _unsealed(path, header[_METADATA_KEY])
+    version = _format_version(path, text)
+    if version > FORMAT_VERSION:
+        raise ModelError(f"{path}: model format {version}, this i2i reads up to {FORMAT_VERSION} - install a newer i2i")
+    if checksum != _checksum(text, tensors):
+        raise ModelError(f"{path}: damaged, the checksum does not match - copy it anew or take another checkpoint")
+    return _parse_metadata(path, text), tensors
+
+
+def build_network(path: Path, record: EntryPointRecord, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network of an entry point with its weights out of the `tensors` of the file at `path`.
+
+    Raises:
+        ModelError: settings and tensors do not fit each other.
+    """
+    try:
+        # Building draws initial weights; the caller's random numbers must not depend on that.
+        with torch.random.fork_rng(devices=[]):
+            network = record.generator.build(record.in_channels, record.out_channels)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{path}: network {record.network} cannot be built ({_one_line(error)})") from error
+    prefix = record.network + "."
+    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    expected = network.state_dict()
+    missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or surplus:
+        what = f"lacks {missing[0]}" if missing else f"has an unknown {surplus[0]}"
+        raise ModelError(
+            f"{path}: network {record.network} {what} ({len(missing)} missing, {len(surplus)} unknown tensors)"
+            " - the file does not fit this version of i2i"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            raise ModelError(
+                f"{path}: {prefix}{name} is {tuple(found[name].shape)}, the network needs {tuple(tensor.shape)}"
+                " - the file does not fit its own settings"
+            )
+    network.load_state_dict(found)
+    return network.float()
+
+
+def _record(entry: EntryPoint) -> EntryPointRecord:
+    generator = entry.generator
+    return EntryPointRecord(
+        network=entry.network,
+        generator=generator,
+        domains=entry.domains,
+        scale=entry.scale,
+        in_channels=3,
+        out_channels=3,
+        size_multiple=generator.size_multiple,
+        minimum_pixels=generator.minimum_pixels,
+        receptive_field=generator.receptive_field,
+        normalization=generator.normalization,
+    )
+
+
+def _format_version(path: Path, text: str) -> int:
+    try:
+        return int(json.loads(text)["format_version"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+
+
+def _parse_metadata(path: Path, text: str) -> ModelMetadata:
+    try:
+        metadata = _metadata_adapter.validate_json(f"[{text}]")[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        raise ModelError(
+            f"{path}: metadata {where}: {_one_line(first['msg'])} - the file does not fit this version of i2i"
+        ) from error
+    if not metadata.entry_points:
+        raise ModelError(f"{path}: metadata name no entry point - the file does not fit this version of i2i")
+    return metadata
+
+
+def _sealed(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """The metadata and a checksum over them and the tensors, as one JSON text."""
+    return json.dumps({"model": json.loads(text), "sha256": _checksum(text, tensors)})
+
+
+def _unsealed(path: Path, sealed: str) -> tuple[str, str]:
+    """The metadata's own JSON text and the recorded checksum."""
+    try:
+        content = json.loads(sealed)
+        return json.dumps(content["model"]), str(content["sha256"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the metadata text and, in the order of their names, the tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,209 @@
+"""The verb through the real command line: exit codes, what is printed where, what lies in the folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2i.cli import main
+from i2i.core.generators import ResNetGeneratorSettings
+from i2i.inference.image_model import ImageModel
+from i2i.pipelines.protocol import EntryPoint
+
+SETTINGS = ResNetGeneratorSettings(base_channels=2, blocks=1)
+RED, GREEN = [200, 40, 40], [40, 200, 40]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A run folder whose model paints everything red (AtoB) or green (BtoA)."""
+
+    def constant(colour: Sequence[int]) -> torch.nn.Module:
+        network = SETTINGS.build()
+        last = network.tail[1]
+        assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(torch.atanh(torch.tensor(colour) / 127.5 - 1))
+        return network
+
+    entry_points = {"AtoB": EntryPoint("ab", SETTINGS, ("a", "b")), "BtoA": EntryPoint("ba", SETTINGS, ("b", "a"))}
+    networks = {"ab": constant(RED), "ba": constant(GREEN)}
+    ImageModel.save(tmp_path / "run" / "model.safetensors", networks, entry_points, {})
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five pictures of odd sizes and kinds, one of them in a folder below, and junk."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for name, size, mode in (
+        ("odd.png", (53, 67), "RGB"),
+        ("dot.png", (1, 1), "RGB"),
+        ("long.jpg", (500, 3), "RGB"),
+        ("grey.png", (20, 30), "L"),
+        ("sub/alpha.png", (9, 8), "RGBA"),
+    ):
+        Image.new(mode, size, 77 if mode == "L" else (1, 2, 3, 99)[: len(mode)]).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def translate(*arguments: object) -> int:
+    return main(["translate", *map(str, arguments), "--device", "cpu"])
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_folder_of_odd_pictures(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translate("--model", model, folder) == 0
+    out = folder.with_name("in_translated")
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert names == ["dot.png", "grey.png", "long.jpg", "odd.png", "sub/alpha.png"]
+    assert pixels(out / "odd.png").shape == (67, 53, 3)
+    assert pixels(out / "dot.png").tolist() == [[RED]]
+    assert pixels(out / "long.jpg").shape == (3, 500, 3)
+    assert pixels(out / "grey.png").shape == (30, 20, 3)
+    assert np.all(pixels(out / "sub/alpha.png") == [*RED, 99])
+    captured = capsys.readouterr()
+    assert captured.out == "", "results only; the rest goes to standard error"
+    assert "direction AtoB (this model also has BtoA" in captured.err
+    assert f"5 written to {out} in" in captured.err
+    assert "pictures/s" in captured.err
+
+
+def test_the_other_direction(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translate("--model", model, folder / "odd.png", "--direction", "BtoA") == 0
+    assert np.all(pixels(folder / "odd_translated" / "odd.png") == GREEN)
+    assert "direction AtoB" not in capsys.readouterr().err
+
+
+def test_a_broken_picture_gives_exit_code_7_and_the_others_are_done(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.png").write_bytes((folder / "odd.png").read_bytes()[:60])
+    assert translate("--model", model, folder, tmp_path / "missing.png", "-o", tmp_path / "out") == 7
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[-1].startswith("i2i: error: 2 of 7 inputs failed, the others are done: ")
+    assert "broken.png" in errors[-1] and "missing.png: no such file" in errors[-1]
+    assert sum(line.startswith("failed: ") for line in errors) == 2
+
+
+def test_json_lists_every_picture_and_is_all_of_standard_output(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.png").write_bytes(b"")
+    arguments = ("--model", model, folder, "-o", tmp_path / "out", "--json", "--quiet")
+    assert translate(*arguments) == 7
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["written"], report["skipped"], report["failed"]) == (5, 0, 1)
+    assert (report["direction"], report["device"], report["precision"]) == ("AtoB", "cpu", "fp32")
+    assert {Path(item["source"]).name: item["status"] for item in report["pictures"]}["broken.png"] == "failed"
+    assert all("broken.png" in line for line in captured.err.splitlines())
+
+
+def test_a_second_run_skips_what_is_there(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--model", model, folder, "-o", tmp_path / "out", "--skip-existing")
+    assert translate(*arguments) == 0
+    assert translate(*arguments) == 0
+    assert "0 written" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_format_batch_and_quality(model: Path, folder: Path, tmp_path: Path) -> None:
+    assert translate("--model", model, folder, "-o", tmp_path / "out", "--format", "jpeg", "--batch", 4) == 0
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == 5
+    for path in written:
+        with Image.open(path) as image:
+            assert image.format == "JPEG"
+
+
+def test_max_pixels(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translate("--model", model, folder, "-o", tmp_path / "out", "--max-pixels", 1500) == 7
+    assert "odd.png" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_quiet_says_nothing(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translate("--model", model, folder, "--quiet") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--format", "gif"], ["--quality", "0"], ["--batch", "0"], ["--max-pixels", "0"], ["--direction", "CtoD"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_wrong_arguments_are_usage_errors(
+    model: Path, folder: Path, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate("--model", model, folder, "-o", tmp_path / "out", *arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_pictures(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert translate("--model", model, tmp_path / "empty") == 4
+    assert "no pictures found" in capsys.readouterr().err
+
+
+class _Planted:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("name", ["latest_net_G.pth", "model.pt", "model.safetensors"])
+def test_a_hostile_model_is_refused_and_not_executed(
+    folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "executed"
+    (tmp_path / name).write_bytes(pickle.dumps(_Planted(mark)))
+    assert translate("--model", tmp_path / name, folder) == 5
+    assert not mark.exists()
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and name in errors[0]
+
+
+def test_damaged_and_missing_models(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = model / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    assert translate("--model", model, folder) == 5
+    assert "checksum" in capsys.readouterr().err
+    assert translate("--model", tmp_path / "nowhere", folder) == 5
+    assert "no such file" in capsys.readouterr().err
+    assert not folder.with_name("in_translated").exists()
+
+
+def test_an_interruption_ends_with_130(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ImageModel, "translate_array", interrupt)
+    assert translate("--model", model, folder, "-o", tmp_path / "out") == 130
+    assert list((tmp_path / "out").iterdir()) == []
