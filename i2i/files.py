@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_to_disk(path.parent)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error} - free space or choose another folder") from error
+        raise StorageError(
+            f"{path}: cannot be written: {error.strerror or error} - free space or choose another folder"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -49,8 +52,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give `source` a second name, or copy it where the file system knows no hard links."""
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def flush_to_disk(path: Path) -> None:
     """Wait until the file or folder at `path` is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        # Windows opens no folders; a rename there is on the disk when it returns.
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -20,6 +20,10 @@ class InitializationSettings:
     kind: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
     standard_deviation: float = 0.02
 
+    def __post_init__(self) -> None:
+        if self.standard_deviation <= 0:
+            raise ValueError(f"standard_deviation is {self.standard_deviation}; must be above 0")
+
 
 def initialize(network: nn.Module, settings: InitializationSettings, generator: torch.Generator) -> None:
     """Fill the weights of `network` in place, module by module in the order of definition."""

@@ -53,7 +53,7 @@ def _takes_fast_path(images: Tensor) -> bool:
     return (
         images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and not torch.compiler.is_compiling()
     )
 

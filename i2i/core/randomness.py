@@ -40,7 +40,10 @@ class SampleRandom:
     def uniform(self, purpose: str, count: int) -> Tensor:
         """(joined rows, count) float64 in [0, 1), on the CPU, equal on every process: for decisions taken together."""
         return torch.stack(
-            [torch.rand(count, generator=generator_of(self.seed, purpose, row), dtype=torch.float64) for row in self.rows]
+            [
+                torch.rand(count, generator=generator_of(self.seed, purpose, row), dtype=torch.float64)
+                for row in self.rows
+            ]
         )
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:

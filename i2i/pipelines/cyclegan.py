@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,14 @@ class CycleGANSettings:
     """Multiplies `cycle_weight` (section 5.2); 0 leaves the identity loss out."""
     pool_size: int = 50
     """Generated pictures kept for each discriminator; 0 shows it only the newest."""
+
+    players: ClassVar[Sequence[str]] = ("generator", "discriminator")
+
+    def __post_init__(self) -> None:
+        if self.pool_size < 0:
+            raise ValueError(f"pool_size is {self.pool_size}; cannot be negative")
+        if self.cycle_weight < 0 or self.identity_weight < 0:
+            raise ValueError("cycle_weight and identity_weight cannot be negative")
 
     def build(self) -> CycleGAN:
         return CycleGAN(self)
@@ -98,9 +106,10 @@ class CycleGAN:
         terms = {
             "adversarial_ab": Term(self.adversarial.generator(None, self.discriminator_b(fake_b))),
             "adversarial_ba": Term(self.adversarial.generator(None, self.discriminator_a(fake_a))),
-            "cycle_a": Term(mean_absolute_error(self.generator_ba(fake_b), real_a), cycle_weight),
-            "cycle_b": Term(mean_absolute_error(self.generator_ab(fake_a), real_b), cycle_weight),
         }
+        if cycle_weight > 0:
+            terms["cycle_a"] = Term(mean_absolute_error(self.generator_ba(fake_b), real_a), cycle_weight)
+            terms["cycle_b"] = Term(mean_absolute_error(self.generator_ab(fake_a), real_b), cycle_weight)
         if identity_a is not None and identity_b is not None:
             identity_weight = self.settings.identity_weight * cycle_weight
             terms["identity_a"] = Term(mean_absolute_error(identity_a, real_a), identity_weight)
@@ -126,11 +135,9 @@ class CycleGAN:
             watched[f"discriminator_{domain}/fake"] = fake.mean_logit()
         return Losses(terms, watched)
 
-    def _translate_and_keep(
-        self, generator: nn.Module, source: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    def _translate_and_keep(self, generator: nn.Module, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """The translation of `source` and, when the identity loss is on, what becomes of a picture of the target."""
-        if self.settings.identity_weight == 0:
+        if self.settings.identity_weight * self.settings.cycle_weight == 0:
             return generator(source), None
         translated, kept = call_together(generator, source, target, together=self._join_generator_calls)
         return translated, kept

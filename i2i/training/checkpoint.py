@@ -82,7 +82,9 @@ def load_checkpoint(folder: Path) -> TrainingState:
             raise ModelError(f"{folder}: checkpoint format {manifest['format_version']} - install a newer i2i")
         for name in (_TENSORS, _COUNTERS):
             recorded = manifest["files"][name]
-            if (folder / name).stat().st_size != recorded["bytes"] or sha256_of_file(folder / name) != recorded["sha256"]:
+            if (folder / name).stat().st_size != recorded["bytes"] or sha256_of_file(folder / name) != recorded[
+                "sha256"
+            ]:
                 raise ModelError(f"{folder}: {name} does not match its checksum, the checkpoint is damaged")
         return TrainingState(load_file(folder / _TENSORS), json.loads((folder / _COUNTERS).read_text()))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -118,12 +120,16 @@ def checkpoint_steps(run_folder: Path) -> list[int]:
     return sorted(int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"step_(\d+)", path.name)))
 
 
-def remove_old_checkpoints(run_folder: Path, keep_last: int, keep_step: int | None = None) -> None:
-    """Remove all but the newest `keep_last` checkpoints and that of `keep_step`, and what killed writers left."""
-    keep = {*checkpoint_steps(run_folder)[-keep_last:], keep_step}
-    for step in checkpoint_steps(run_folder):
-        if step not in keep:
-            shutil.rmtree(checkpoint_folder(run_folder, step), ignore_errors=True)
+def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_step: int | None = None) -> None:
+    """Remove all but the newest `keep_last` checkpoints and that of `keep_step`, and what killed writers left.
+
+    `step` is where training stands. Checkpoints beyond it were damaged and passed over when the run was resumed: they
+    must not count as the newest.
+    """
+    keep = {*[kept for kept in checkpoint_steps(run_folder) if kept <= step][-keep_last:], keep_step}
+    for old in checkpoint_steps(run_folder):
+        if old not in keep:
+            shutil.rmtree(checkpoint_folder(run_folder, old), ignore_errors=True)
     for leftover in (run_folder / CHECKPOINTS_FOLDER).glob(".writing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

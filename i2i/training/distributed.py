@@ -34,8 +34,15 @@ class Processes:
         if count == 1:
             return cls()
         if not dist.is_initialized():
-            backend = "nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(minutes=10))
+            if device.type == "cuda":
+                # Messages that name no device go over the current one; every process needs its own.
+                torch.cuda.set_device(device)
+            # The others wait while the leading process validates and saves.
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                timeout=timedelta(minutes=30),
+                device_id=device if device.type == "cuda" else None,
+            )
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
@@ -48,7 +55,7 @@ class Processes:
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        for dtype in {gradient.dtype for gradient in gradients}:
+        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
             group = [gradient for gradient in gradients if gradient.dtype == dtype]
             flat = torch.cat([gradient.reshape(-1) for gradient in group])
             dist.all_reduce(flat)

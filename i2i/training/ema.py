@@ -33,7 +33,8 @@ class ExponentialMovingAverage:
         kept = 0.5 ** (images / self.half_life_images)
         for name, averaged in self.networks.items():
             live = self._live[name]
-            torch._foreach_lerp_(list(averaged.parameters()), list(live.parameters()), 1.0 - kept)
+            for target, source in zip(averaged.parameters(), live.parameters(), strict=True):
+                target.lerp_(source, 1.0 - kept)
             for target, source in zip(averaged.buffers(), live.buffers(), strict=True):
                 target.copy_(source)
 

@@ -29,12 +29,14 @@ Draw = Callable[[Sequence[str], Mapping[str, int]], Batches]
 
 @dataclass
 class UpdateReport:
-    """Numbers of one update, still on the device: reading them would wait for it."""
+    """Numbers of one update, all its repetitions together."""
 
     losses: list[Losses] = field(default_factory=list)
-    """One a micro-batch."""
+    """One a micro-batch, detached."""
     gradient_norm: Tensor | None = None
+    """Of the last repetition."""
     finite: bool = True
+    """False when a loss or gradient was not a finite number; the weights were left alone."""
 
 
 class Engine:
@@ -73,9 +75,14 @@ class Engine:
         self.rollbacks = 0
         refuse_wrong_split(pipeline, settings, self.processes)
         layout = torch.channels_last if fast else torch.contiguous_format
-        for network in pipeline.networks.values():
+        owned = [name for names in pipeline.players.values() for name in names]
+        assert len(owned) == len(set(owned)), "a network belongs to one player at most"
+        for name, network in pipeline.networks.items():
             network.to(device=precision.device, dtype=precision.weights_dtype).train()
             network.to(memory_format=layout)  # type: ignore[call-overload]
+            if name not in owned:
+                # Nobody trains it: a fixed feature network, say.
+                network.requires_grad_(False).eval()
         self.players = {
             player: Player(
                 {name: pipeline.networks[name] for name in names},
@@ -115,8 +122,13 @@ class Engine:
             if self.step % update.every:
                 continue
             self.players[update.player].set_learning_rate(factor)
+            assert update.name not in reports, f"two updates named {update.name} in one step share their draws"
+            report = reports[update.name] = UpdateReport()
             for repetition in range(update.repeats):
-                reports[update.name] = self.apply(update, draw, carries, repetition)
+                self.apply(update, draw, carries, report, repetition)
+            if not report.finite:
+                # What this update leaves for the later ones is not finite either.
+                break
         if self.averages:
             self.averages.update(self.settings.batch_size)
         self.step += 1
@@ -125,14 +137,22 @@ class Engine:
         return reports
 
     def apply(
-        self, update: Update, draw: Draw, carries: Sequence[dict[str, Tensor]], repetition: int = 0
-    ) -> UpdateReport:
-        """One update: losses of all micro-batches, their gradients, one optimizer step, the constraint."""
+        self,
+        update: Update,
+        draw: Draw,
+        carries: Sequence[dict[str, Tensor]],
+        report: UpdateReport,
+        repetition: int = 0,
+    ) -> None:
+        """One update: losses of all micro-batches, their gradients, one optimizer step, the constraint.
+
+        When something is not finite, weights and buffers stay as they were.
+        """
         batches = self._draw(update, draw)
+        buffers = self._copy_buffers()
         for name, player in self.players.items():
             player.set_trainable(name == update.player or name in update.needs_graph_of)
         player = self.players[update.player]
-        report = UpdateReport()
         losses_finite = torch.ones((), dtype=torch.bool, device=self.precision.device)
         for number, (batch, carry) in enumerate(zip(batches, carries, strict=True)):
             context = self._context(update, batch, carry, number, repetition)
@@ -143,14 +163,23 @@ class Engine:
             losses_finite &= torch.isfinite(total.detach())
             report.losses.append(_detached(losses))
         move = player.move(self.processes, self.settings.clip_gradient_norm, losses_finite=losses_finite)
-        report.gradient_norm, report.finite = move.gradient_norm, move.finite or player.lost_to_overflow()
-        self.skipped_updates += not move.finite
         for name in update.needs_graph_of:
             # Whatever reached them belongs to this update's loss, not to theirs.
             self.players[name].optimizer.zero_grad(set_to_none=True)
-        if move.finite and update.constrain is not None:
-            update.constrain()
-        return report
+        report.gradient_norm = move.gradient_norm
+        report.finite &= move.outcome != "nonfinite"
+        if move.outcome != "moved":
+            self.skipped_updates += 1
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
+        elif update.constrain is not None:
+            with torch.no_grad():
+                update.constrain()
+
+    def _copy_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Every buffer (batch-norm statistics) beside a copy: a forward pass writes into them before it can fail."""
+        networks = self.pipeline.networks.values()
+        return [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
     def _draw(self, update: Update, draw: Draw) -> Batches:
         if not update.draws:
@@ -193,7 +222,6 @@ class Engine:
         """Whether more steps in a row were not finite than the settings endure."""
         return self.nonfinite_streak > self.settings.nonfinite.tolerated_steps
 
-
     def state(self) -> TrainingState:
         """Everything that decides the steps to come. All randomness is keyed, so there is no generator state.
 
@@ -205,11 +233,11 @@ class Engine:
             tensors |= _prefixed(f"network/{name}", network.state_dict())
         for name, network in (self.averages.networks if self.averages else {}).items():
             tensors |= _prefixed(f"average/{name}", network.state_dict())
+        for name, memory in self.pipeline.memories.items():
+            tensors |= _prefixed(f"memory/{name}", memory.state())
         _refuse_nonfinite(tensors)
         for name, player in self.players.items():
             tensors |= _prefixed(f"optimizer/{name}", player.state())
-        for name, memory in self.pipeline.memories.items():
-            tensors |= _prefixed(f"memory/{name}", memory.state())
         counters = {name: getattr(self, name) for name in _COUNTERS}
         counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
         return TrainingState(tensors, counters)
@@ -274,7 +302,9 @@ def _load(network: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> Non
 def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise DivergedError(f"{name} holds values that are not finite; the last checkpoint does not - resume from it")
+            raise DivergedError(
+                f"{name} holds values that are not finite; the last checkpoint does not - resume from it"
+            )
 
 
 def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes: Processes) -> None:
@@ -294,7 +324,5 @@ def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes
 
 
 def _detached(losses: Losses) -> Losses:
-    terms = {
-        name: type(term)(term.value.detach(), term.weight) for name, term in losses.terms.items()
-    }
+    terms = {name: type(term)(term.value.detach(), term.weight) for name, term in losses.terms.items()}
     return Losses(terms, {name: value.detach() for name, value in losses.watched.items()})

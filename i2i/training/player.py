@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ class Move:
 
     gradient_norm: Tensor
     """L2 norm over all gradients before clipping, a scalar."""
-    finite: bool
-    """False when the weights were left alone because loss or gradients were not finite."""
+    outcome: Literal["moved", "overflow", "nonfinite"]
+    """Weights are left alone after an "overflow" of the loss scale (fp16 feels its way down, all is well) and after
+    losses or gradients that are "nonfinite" (something is wrong)."""
 
 
 class Player:
@@ -64,8 +66,9 @@ class Player:
             self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        broken = not bool(torch.isfinite(norm) & losses_finite)
-        finite = not any(processes.largest([broken], norm.device))
+        worst = [not bool(losses_finite), not bool(torch.isfinite(norm))]
+        bad_losses, bad_gradients = processes.largest([int(bad) for bad in worst], norm.device)
+        finite = not (bad_losses or bad_gradients)
         if clip_gradient_norm is not None and finite:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip_gradient_norm, norm)
         if finite:
@@ -74,11 +77,10 @@ class Player:
             # An overflow halves this player's scale and no other's.
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return Move(norm, finite)
-
-    def lost_to_overflow(self) -> bool:
-        """Whether a skipped fp16 step was only the loss scaler feeling its way down."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
+        if finite:
+            return Move(norm, "moved")
+        only_overflow = not bad_losses and self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
+        return Move(norm, "overflow" if only_overflow else "nonfinite")
 
     def state(self) -> dict[str, Tensor]:
         """Optimizer state as tensors by parameter and slot."""

@@ -19,7 +19,7 @@ _DTYPES: dict[ChosenPrecision, torch.dtype] = {
 }
 
 # Below this gain a narrower format is not worth its rounding.
-_WORTHWHILE_SPEEDUP = 1.2
+WORTHWHILE_SPEEDUP = 1.2
 
 
 class Precision:
@@ -54,7 +54,7 @@ class Precision:
 def choose_precision(device: torch.device) -> ChosenPrecision:
     """bf16 where a short measurement finds it clearly faster than fp32, else fp32."""
     seconds = measure_precisions(device)
-    return "bf16" if seconds["bf16"] * _WORTHWHILE_SPEEDUP < seconds["fp32"] else "fp32"
+    return "bf16" if seconds["bf16"] * WORTHWHILE_SPEEDUP < seconds["fp32"] else "fp32"
 
 
 def measure_precisions(device: torch.device) -> dict[str, float]:

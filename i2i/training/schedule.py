@@ -40,6 +40,10 @@ class LinearSchedule:
     decay: int = 100
     unit: Unit = "epochs"
 
+    def __post_init__(self) -> None:
+        if self.constant < 0 or self.decay < 0:
+            raise ValueError(f"constant is {self.constant} and decay {self.decay}; neither can be negative")
+
     def factor(self, progress: Progress) -> float:
         number = _completed(progress, self.unit) + 1
         return max(0.0, 1.0 - max(0, number - self.constant) / (self.decay + 1))
@@ -54,6 +58,10 @@ class CosineSchedule:
     final: float = 0.0
     unit: Unit = "epochs"
 
+    def __post_init__(self) -> None:
+        if self.total < 1:
+            raise ValueError(f"total is {self.total}; needs at least 1")
+
     def factor(self, progress: Progress) -> float:
         fraction = min(1.0, _completed(progress, self.unit) / self.total)
         return self.final + (1.0 - self.final) * (1.0 + math.cos(math.pi * fraction)) / 2.0
@@ -67,6 +75,10 @@ class StepSchedule:
     every: int = 50
     multiplier: float = 0.1
     unit: Unit = "epochs"
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every is {self.every}; needs at least 1")
 
     def factor(self, progress: Progress) -> float:
         return self.multiplier ** (_completed(progress, self.unit) // self.every)

@@ -30,6 +30,14 @@ class LengthSettings:
             raise ValueError("length must be above 0")
 
 
+def _refuse_below(owner: object, least: float, *names: str, inclusive: bool = True) -> None:
+    """Raise ValueError for the first named number of `owner` that is too small; None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and (value < least or (value == least and not inclusive)):
+            raise ValueError(f"{name} is {value}; needs {'at least' if inclusive else 'more than'} {least:g}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdamSettings:
     """Adam (Kingma & Ba 2015)."""
@@ -39,6 +47,11 @@ class AdamSettings:
     betas: tuple[float, float] = (0.5, 0.999)
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "learning_rate", "epsilon", inclusive=False)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {list(self.betas)}; each needs 0 up to, not including, 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SGDSettings:
@@ -47,6 +60,10 @@ class SGDSettings:
     kind: Literal["sgd"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "learning_rate", inclusive=False)
+        _refuse_below(self, 0, "momentum")
 
 
 OptimizerSettings = AdamSettings | SGDSettings
@@ -63,6 +80,9 @@ class NonfiniteSettings:
     rollbacks: int = 3
     """So many times at most, then stop."""
 
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "tolerated_steps", "rollbacks")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
@@ -71,6 +91,10 @@ class CheckpointSettings:
     every_minutes: float | None = 10.0
     every_steps: int | None = None
     keep_last: int = 2
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "every_minutes", "every_steps", inclusive=False)
+        _refuse_below(self, 1, "keep_last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +105,11 @@ class ValidationSettings:
     every_steps: int | None = None
     every_minutes: float | None = None
     pictures: int = 50
-    """Test pictures used, evenly spread over the set."""
+    """Test pictures used, evenly spread over the set; 0 leaves validation out."""
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "every_epochs", "every_steps", "every_minutes", inclusive=False)
+        _refuse_below(self, 0, "pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +120,10 @@ class SampleSettings:
     every_steps: int | None = None
     every_minutes: float | None = None
     pictures: int = 4
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "every_epochs", "every_steps", "every_minutes", inclusive=False)
+        _refuse_below(self, 1, "pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +152,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal micro-batches"
-            )
+            raise ValueError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal micro-batches")
+        _refuse_below(self, 0, "ema_half_life_images", "workers")
+        _refuse_below(self, 0, "clip_gradient_norm", inclusive=False)
+        _refuse_below(self, 1, "log_every_steps")

@@ -24,7 +24,8 @@ class DiscriminatorOutput:
 
     def mean_logit(self) -> Tensor:
         """Mean over scales, positions and samples, detached: worth watching during training."""
-        return torch.stack([logits.detach().float().mean() for logits in self.logits]).mean()
+        scales = [logits.detach() if logits.dtype.itemsize >= 4 else logits.detach().float() for logits in self.logits]
+        return torch.stack([logits.mean() for logits in scales]).mean()
 
     def split(self, *sizes: int) -> tuple[DiscriminatorOutput, ...]:
         """Undo joining several batches into one call."""

@@ -6,6 +6,7 @@ Source: Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 3.2 and app
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -23,6 +24,12 @@ class PatchDiscriminatorSettings:
     layers: int = 3
     normalization: Normalization = "instance"
 
+    def __post_init__(self) -> None:
+        if self.base_channels < 1:
+            raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
+        if self.layers < 1:
+            raise ValueError(f"layers is {self.layers}; needs at least 1")
+
     @property
     def minimum_pixels(self) -> int:
         """Shortest picture side that still gives a judgement: the last two convolutions each take a pixel away."""
@@ -38,9 +45,11 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, settings: PatchDiscriminatorSettings, in_channels: int = 3) -> None:
         super().__init__()
         widths = [settings.base_channels * min(2**depth, 8) for depth in range(settings.layers + 1)]
-        first = nn.Sequential(nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True))
+        first = nn.Sequential(
+            nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)
+        )
         stages = [first]
-        for depth, (narrow, wide) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        for depth, (narrow, wide) in enumerate(pairwise(widths), start=1):
             stages.append(
                 nn.Sequential(
                     # Biases in front of a normalization have no effect.
@@ -75,8 +84,13 @@ class PixelDiscriminatorSettings:
     base_channels: int = 64
     normalization: Normalization = "instance"
 
+    def __post_init__(self) -> None:
+        if self.base_channels < 1:
+            raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
+
     @property
     def minimum_pixels(self) -> int:
+        """Shortest picture side; instance norm needs more than one value."""
         return 2 if self.normalization == "instance" else 1
 
     def build(self, in_channels: int = 3) -> PixelDiscriminator:

@@ -23,6 +23,14 @@ class ResNetGeneratorSettings:
     normalization: Normalization = "instance"
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.base_channels < 1:
+            raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
+        if self.blocks < 0:
+            raise ValueError(f"blocks is {self.blocks}; cannot be negative")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; needs 0 up to, not including, 1")
+
     @property
     def size_multiple(self) -> int:
         """Picture sides that are multiples of this come back unchanged."""
@@ -67,9 +75,7 @@ class ResNetGenerator(nn.Module):
                 for channels in (width, 2 * width)
             )
         )
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(4 * width, kind, settings.dropout) for _ in range(settings.blocks))
-        )
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * width, kind, settings.dropout) for _ in range(settings.blocks)))
         self.up = nn.Sequential(
             *(
                 nn.Sequential(

@@ -27,6 +27,10 @@ class UNetGeneratorSettings:
     def __post_init__(self) -> None:
         if self.levels < 5:
             raise ValueError(f"levels is {self.levels}; a U-Net needs at least 5")
+        if self.base_channels < 1:
+            raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; needs 0 up to, not including, 1")
 
     @property
     def size_multiple(self) -> int:

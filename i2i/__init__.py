@@ -1,0 +1,98 @@
+"""i2i: train, test and ship GAN image-to-image models.
+
+    model = i2i.load("runs/cyclegan_demo-...")      # or a .safetensors file
+    zebras = model(horses)                          # (N, H, W, 3) uint8 RGB in, the same out
+    i2i.train("cyclegan_demo", overrides=["training.length.minutes=2"])
+
+Importing the package loads no torch; the functions below do so when first called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from i2i.inference.image_model import ImageModel
+    from i2i.recipe import Recipe
+
+__version__ = "0.1.0"
+__all__ = ["Recipe", "__version__", "load", "train"]
+
+
+def load(
+    model: str | Path,
+    direction: str | None = None,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+) -> ImageModel:
+    """Load a model to call on pictures: uint8 RGB arrays (N, H, W, 3) in, the same out.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `.safetensors` file.
+        direction: "AtoB" or "BtoA"; the model's first by default.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: arithmetic of the network.
+
+    Raises:
+        i2i.errors.ModelError: there is no model, or it is damaged.
+        i2i.errors.UsageError: it has no such direction, or the device is not there.
+    """
+    from i2i.inference import load_model
+
+    return load_model(model, device, direction, precision)
+
+
+def train(
+    recipe: Recipe | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    resume: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+) -> Path:
+    """Train as `i2i train` does; returns the run folder, which `load` takes.
+
+    Args:
+        recipe: a built-in recipe's name, a file, or a `Recipe`; None with `resume`.
+        overrides: changes such as "training.length.minutes=2".
+        resume: the folder of a run to go on with.
+        out: folder for the run; `runs/<recipe>-<time>` by default.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        quiet: show no progress.
+
+    Raises:
+        i2i.errors.I2IError: see `i2i.commands.train.run`.
+    """
+    import tempfile
+
+    from i2i.commands import train as command
+    from i2i.recipe import Recipe, dump_recipe
+
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(recipe, Recipe):
+            text, recipe = dump_recipe(recipe), Path(folder, "recipe.yaml")
+            recipe.write_text(text, encoding="utf-8")
+        finished = command.run(
+            recipe=None if recipe is None else str(recipe),
+            overrides=list(overrides),
+            resume=None if resume is None else Path(resume),
+            dry_run=False,
+            out=None if out is None else Path(out),
+            seed=None,
+            device=device,
+            quiet=quiet,
+            json=False,
+        )
+    assert finished is not None, "only a dry run has no folder"
+    return finished
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recipe":
+        from i2i.recipe import Recipe
+
+        return Recipe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

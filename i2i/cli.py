@@ -1,0 +1,289 @@
+"""The command line: one thin function a verb; what a verb does lies in `i2i.commands`.
+
+Everything heavy is imported inside the functions, so that `i2i --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from i2i import __version__
+from i2i.errors import I2IError
+
+_EPILOG = """\b
+Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
+5 model or checkpoint, 6 out of memory, 7 some inputs failed,
+8 training diverged, 130 and 143 stopped by a signal."""
+
+app = typer.Typer(
+    name="i2i",
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(data_app, name="data", invoke_without_command=True)
+
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value, e.g. training.batch_size=4."),
+]
+Model = Annotated[Path, typer.Option("--model", "-m", help="A run folder, a checkpoint folder or a .safetensors file.")]
+MaxPixels = Annotated[int, typer.Option(help="Larger pictures are refused, before they are decoded.")]
+Direction = Annotated[str | None, typer.Option(help="AtoB or BtoA.")]
+Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the network.")]
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose; works after a verb too.")] = False,
+) -> None:
+    """Train, test and ship GAN image-to-image models: one recipe in, one model file out."""
+    if version:
+        typer.echo(f"i2i {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A built-in recipe's name (`i2i recipes`) or a .yaml file.")
+    ] = None,
+    overrides: Overrides = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe and data, print what would happen.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE-TIME by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a model from a recipe, or go on with a run."""
+    from i2i.commands import train as command
+
+    command.run(
+        recipe=recipe, overrides=overrides or [], resume=resume, dry_run=dry_run, out=out, seed=seed, device=device,
+        quiet=quiet, json=json,
+    )  # fmt: skip
+
+
+@app.command()
+def translate(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Pictures, folders or patterns like 'in/*.png'.")
+    ],
+    model: Model,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; INPUT_translated by default.")] = None,
+    direction: Direction = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave results that are already there.")
+    ] = False,
+    format: Annotated[str | None, typer.Option(help="png, jpg, webp or tiff; that of the input by default.")] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG and WebP, 1 to 100.")] = 95,
+    max_pixels: MaxPixels = 200_000_000,
+    batch: Annotated[int, typer.Option(help="Pictures in flight together.")] = 1,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run pictures through a model."""
+    from i2i.commands import translate as command
+
+    command.run(
+        model, inputs, out, direction=direction, device=device, precision=precision, skip_existing=skip_existing,
+        format=format, quality=quality, max_pixels=max_pixels, batch=batch, json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Option(help="Folder with testA and testB, aligned by file name.")],
+    direction: Direction = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    max_pixels: MaxPixels = 200_000_000,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a model on test pictures with known counterparts."""
+    from i2i.commands import evaluate as command
+
+    command.run(
+        model, data, direction=direction, device=device, precision=precision, max_pixels=max_pixels, json=json,
+        quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
+    json: Json = False,
+) -> None:
+    """Write a page, report.html, into each run folder."""
+    from i2i.commands import report as command
+
+    pages = [str(page) for page in command.run(runs)]
+    typer.echo(json_module.dumps(pages) if json else "\n".join(pages))
+
+
+@data_app.callback()
+def data(context: typer.Context) -> None:
+    """Look through pictures; fetch published sets."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures; folders inside it count.")],
+    min_side_pixels: Annotated[int, typer.Option(help="Pictures with a shorter side are skipped.")] = 16,
+    max_pixels: MaxPixels = 200_000_000,
+    json: Json = False,
+) -> None:
+    """Look through a folder: what can be used, what is damaged, doubled or odd."""
+    from i2i.commands import data as command
+
+    command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, json=json)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="Name of the set, e.g. horse2zebra.")],
+    to: Annotated[Path, typer.Option(help="Folder that gets a folder with this name.")] = Path("datasets"),
+    quiet: Quiet = False,
+) -> None:
+    """Download a published set and check that it is the one published."""
+    from i2i.commands import data as command
+
+    command.fetch(name, to=to, quiet=quiet)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe's text.")] = None, json: Json = False
+) -> None:
+    """List the built-in recipes, or print one."""
+    from i2i.commands import recipes as command
+
+    command.run(name, json)
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the trial of number formats.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is installed and how fast it computes."""
+    from i2i.commands import doctor as command
+
+    command.run(quick=quick, json=json)
+
+
+@app.command()
+def demo(
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time for training.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Everything random derives from it.")] = 0,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; runs/cyclegan_demo-TIME by default.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a small CycleGAN on drawn pictures and say what it learnt; needs no data and no network."""
+    from i2i.commands import demo as command
+
+    command.run(minutes=minutes, seed=seed, device=device, out=out, quiet=quiet, json=json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error is reported here and nowhere else."""
+    words, debug = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
+    command: Any = typer.main.get_command(app)
+    try:
+        with command.make_context("i2i", words) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except typer.Exit as done:
+        return done.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exception(error)
+        return _report(error)
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out of the words before a `--`, so that it may stand anywhere."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
+
+
+def _report(error: BaseException) -> int:
+    """Say in one line, or one a mistake, what is wrong; return the exit code."""
+    match error:
+        case I2IError():
+            lines = str(error).splitlines() or [type(error).__name__]
+            _complain("\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else lines[0])
+            return error.exit_code
+        case KeyboardInterrupt() | typer.Abort():
+            _complain("interrupted")
+            return 130
+        case BrokenPipeError():
+            # Whoever read our output has had enough. Python would complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        case _ if hasattr(error, "format_message"):  # typer's usage errors, whose class moved between versions
+            path = getattr(getattr(error, "ctx", None), "command_path", "i2i")
+            _complain(f"{error.format_message().rstrip('.')} - see {path} --help")  # type: ignore[attr-defined]
+            return 2
+        case _ if _is_out_of_memory(error):
+            _complain(
+                f"out of memory: {_one_line(error)} - use smaller pictures or batches (--batch 1, "
+                "--set training.accumulate=2, a smaller crop), or --device cpu"
+            )
+            return 6
+        case OSError() if error.strerror:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            _complain(f"{where}{error.strerror} - run again with --debug to see where")
+            return 1
+        case _:
+            _complain(
+                f"internal error: {type(error).__name__}: {_one_line(error)} - run again with --debug to see where"
+            )
+            return 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"i2i: error: {message}", err=True)

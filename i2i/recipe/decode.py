@@ -1,0 +1,282 @@
+"""Nodes to typed settings: plain frozen dataclasses, told apart by `kind`, every mistake with its place.
+
+Mappings are walked here, because only here are the places of keys known; single values are judged by pydantic in
+strict mode ("4" is no number, true is no number, 2.5 is no whole number).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Union
+
+import pydantic
+
+from i2i.errors import I2IError
+from i2i.recipe.nodes import Node, Place, Problems, resolve_scalar
+from i2i.recipe.suggestions import did_you_mean
+
+_FAILED: Any = object()  # a value that could not be made; the reason is among the problems
+_LONGEST_KEY_LIST = 16
+
+
+def decode(settings: type, node: Node, problems: Problems, also_known: tuple[str, ...] = ()) -> Any:
+    """An instance of the dataclass `settings`, or None after noting in `problems` why there is none.
+
+    `also_known` are top-level keys that suggestions may name although the dataclass does not hold them.
+    """
+    value = _Decoder(settings, problems, also_known).dataclass(settings, node, ())
+    return None if value is _FAILED else value
+
+
+@functools.cache
+def known_paths(settings: type) -> tuple[str, ...]:
+    """Every dotted key that a recipe of this dataclass may hold, over all kinds."""
+    return tuple(dict.fromkeys(".".join(path) for path in _walk_paths(settings, (), frozenset())))
+
+
+class _Decoder:
+    def __init__(self, root: type, problems: Problems, also_known: tuple[str, ...]) -> None:
+        self.root = root
+        self.problems = problems
+        self.also_known = also_known
+
+    def value(self, annotation: Any, node: Node, path: tuple[str, ...], default: Any) -> Any:
+        """`default` is what the owner uses when the key is absent; it tells the kind where none is written."""
+        members = _union_members(annotation)
+        settings = [member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member)]
+        if node.value is None and type(None) in members:
+            return None
+        if settings and (isinstance(node.value, dict) or {*members} <= {*settings, type(None)}):
+            return self._settings(settings, node, path, default)
+        for member in members:
+            origin = typing.get_origin(member)
+            if origin in _MAPPINGS and isinstance(node.value, dict):
+                return self._mapping(typing.get_args(member)[1], node.value, path)
+            if origin in (list, tuple) and isinstance(node.value, list) and _holds_settings(member):
+                return self._sequence(member, node.value, path)
+        return self._leaf(annotation, node, path)
+
+    def dataclass(self, settings: type, node: Node, path: tuple[str, ...], other_kinds: Sequence[type] = ()) -> Any:
+        if not isinstance(node.value, dict):
+            shown = "is empty" if node.value is None else f"is {_shown(node.plain())}"
+            self.problems.add(node.place, ".".join(path), f"{shown}; needs keys such as {_some(_fields(settings))}")
+            return _FAILED
+        hints = typing.get_type_hints(settings, include_extras=True)
+        fields = _fields(settings)
+        values: dict[str, Any] = {}
+        for key, child in node.value.items():
+            if key in fields:
+                values[key] = self.value(hints[key], child, (*path, key), _default_of(fields[key]))
+            else:
+                self._unknown_key(key, list(fields), child.place, path, other_kinds)
+                values[key] = _FAILED
+        for name, field in fields.items():
+            if name not in node.value and _default_of(field) is dataclasses.MISSING:
+                self.problems.add(node.place, ".".join((*path, name)), "is missing")
+                values[name] = _FAILED
+        if any(value is _FAILED for value in values.values()):
+            return _FAILED
+        try:
+            return settings(**values)
+        except (ValueError, TypeError, ArithmeticError, I2IError) as error:
+            self._contradiction(str(error), node, node.value, path)
+            return _FAILED
+
+    def _contradiction(self, message: str, node: Node, children: dict[str, Node], path: tuple[str, ...]) -> None:
+        """The dataclass checks itself; its message names the field, which gives the line."""
+        named = next((word for word in re.findall(r"\w+", message) if word in children), None)
+        place = node.place if named is None else children[named].place
+        full_path = path if named is None else (*path, named)
+        if full_path:
+            message = message.removeprefix(f"{full_path[-1]} ")
+        self.problems.add(place, ".".join(full_path), " ".join(message.split()))
+
+    def _settings(self, members: Sequence[type], node: Node, path: tuple[str, ...], default: Any) -> Any:
+        """One of several dataclasses, chosen by `kind`; without one, that of the owner's default."""
+        by_kind = {kind: member for member in members for kind in _kinds(member)}
+        if not isinstance(node.value, dict):
+            if len(by_kind) < 2:
+                return self.dataclass(members[0], node, path)
+            message = f"is {_shown(node.plain())}; needs keys, first of all kind: {' or '.join(by_kind)}"
+            self.problems.add(node.place, ".".join(path), message)
+            return _FAILED
+        chosen = type(default) if type(default) in members else members[0] if len(members) == 1 else None
+        kind_node = node.value.get("kind")
+        if kind_node is not None and len(members) > 1:
+            kind = kind_node.value
+            chosen = by_kind.get(kind) if isinstance(kind, str) else None
+            if chosen is None:
+                hint = did_you_mean(str(kind_node.plain()), by_kind) or f"; known: {_some(by_kind)}"
+                message = f"{_shown(kind_node.plain()).removeprefix('the text ')} is no known kind{hint}"
+                self.problems.add(kind_node.place, ".".join((*path, "kind")), message)
+                return _FAILED
+        if chosen is None:
+            key = ".".join((*path, "kind"))
+            self.problems.add(node.place, key, f"is missing; known: {_some(by_kind)}")
+            return _FAILED
+        return self.dataclass(chosen, node, path, [member for member in members if member is not chosen])
+
+    def _mapping(self, annotation: Any, children: dict[str, Node], path: tuple[str, ...]) -> Any:
+        # An entry has no default of its owner's; where no kind is written, it is the first one listed.
+        first = _union_members(annotation)[0]
+        default = first() if dataclasses.is_dataclass(first) and isinstance(first, type) else None
+        values = {key: self.value(annotation, child, (*path, key), default) for key, child in children.items()}
+        return _FAILED if any(value is _FAILED for value in values.values()) else values
+
+    def _sequence(self, annotation: Any, children: list[Node], path: tuple[str, ...]) -> Any:
+        inner = typing.get_args(annotation)[0]
+        values = [self.value(inner, child, (*path, str(index)), None) for index, child in enumerate(children)]
+        if any(value is _FAILED for value in values):
+            return _FAILED
+        return values if typing.get_origin(annotation) is list else tuple(values)
+
+    def _leaf(self, annotation: Any, node: Node, path: tuple[str, ...]) -> Any:
+        plain = node.plain()
+        try:
+            # Through JSON, because strict mode then takes a list for a tuple, and nothing else too much.
+            return _adapter(annotation).validate_json(json.dumps(plain))
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            self.problems.add(node.place, ".".join(path), _explain(annotation, plain, first["type"], first["msg"]))
+            return _FAILED
+
+    def _unknown_key(
+        self, key: str, siblings: list[str], place: Place, path: tuple[str, ...], other_kinds: Sequence[type]
+    ) -> None:
+        kinds = [kind for other in other_kinds if key in _fields(other) for kind in _kinds(other)]
+        elsewhere = [known for known in known_paths(self.root) if known.rsplit(".", 1)[-1] == key]
+        near = did_you_mean(key, siblings if path else [*siblings, *self.also_known])
+        if kinds:
+            hint = f" here; it belongs to kind: {' or '.join(kinds)}"
+        elif near:
+            hint = near
+        elif elsewhere:
+            hint = f", did you mean {elsewhere[0]!r}?"
+        else:
+            hint = f"; known here: {_some(siblings)}"
+        self.problems.add(place, ".".join((*path, key)), f"unknown key{hint}")
+
+
+_MAPPINGS = (dict, Mapping)
+_UNIONS = (Union, types.UnionType)
+
+
+def _union_members(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated and any(
+        dataclasses.is_dataclass(member) for member in _union_members(typing.get_args(annotation)[0])
+    ):
+        return _union_members(typing.get_args(annotation)[0])
+    if origin in _UNIONS:
+        return [inner for member in typing.get_args(annotation) for inner in _union_members(member)]
+    return [annotation]
+
+
+def _holds_settings(annotation: Any) -> bool:
+    inner = (part for member in typing.get_args(annotation) for part in _union_members(member))
+    return any(dataclasses.is_dataclass(part) for part in inner)
+
+
+def _fields(settings: type) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(settings) if field.init}
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _kinds(settings: type) -> tuple[str, ...]:
+    return typing.get_args(typing.get_type_hints(settings).get("kind"))
+
+
+def _walk_paths(annotation: Any, path: tuple[str, ...], above: frozenset[type]) -> Iterator[tuple[str, ...]]:
+    for member in _union_members(annotation):
+        if dataclasses.is_dataclass(member) and isinstance(member, type) and member not in above:
+            hints = typing.get_type_hints(member, include_extras=True)
+            for name in _fields(member):
+                yield (*path, name)
+                yield from _walk_paths(hints[name], (*path, name), above | {member})
+
+
+@functools.cache
+def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _some(words: Iterable[str]) -> str:
+    listed = list(words)
+    more = ", ..." if len(listed) > _LONGEST_KEY_LIST else ""
+    return ", ".join(listed[:_LONGEST_KEY_LIST]) + more
+
+
+def _shown(plain: Any) -> str:
+    """A value as a message shows it: short, and telling text from numbers."""
+    if isinstance(plain, bool) or plain is None:
+        return {True: "true", False: "false", None: "null"}[plain]
+    text = repr(plain)
+    return f"the text {text[:60]}" if isinstance(plain, str) else text[:60]
+
+
+def _explain(annotation: Any, plain: Any, error_type: str, message: str) -> str:
+    if error_type == "finite_number" and isinstance(plain, (int, float)):
+        return f"is {_shown(plain)}; needs a finite number"
+    if not error_type.endswith(("_type", "_parsing", "from_float", "literal_error", "_short", "_long", "missing")):
+        return f"is {_shown(plain)}: {message[:1].lower()}{message[1:]}"
+    return f"is {_shown(plain)}; needs {_wanted(annotation)}{_hint(annotation, plain)}"
+
+
+def _wanted(annotation: Any) -> str:
+    """A type in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin is typing.Annotated:
+        return _wanted(arguments[0])
+    if origin in _UNIONS:
+        return " or ".join(_wanted(member) for member in arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        wanted = list(dict.fromkeys(_wanted(member) for member in arguments))
+        return f"a list of {len(arguments)}: {' and '.join(wanted)}{' each' if len(wanted) == 1 else ''}"
+    if origin in (tuple, list):
+        return f"a list, each entry {_wanted(arguments[0])}"
+    if origin in _MAPPINGS:
+        return "a mapping of keys to values"
+    return names.get(annotation, "text" if hasattr(annotation, "__fspath__") else str(annotation))
+
+
+def _hint(annotation: Any, plain: Any) -> str:
+    """What to write instead, where the intention can be guessed."""
+    members = _union_members(annotation)
+    literals = [word for member in members if typing.get_origin(member) is Literal for word in typing.get_args(member)]
+    if isinstance(plain, str):
+        if bool in members and plain.lower() in ("yes", "on", "y", "no", "off", "n"):
+            return f" - write {'true' if plain.lower() in ('yes', 'on', 'y') else 'false'}"
+        if literals:
+            return did_you_mean(plain, [str(word) for word in literals])
+        bare = _resolved(plain.strip())
+        if type(bare) in members or (isinstance(bare, int) and not isinstance(bare, bool) and float in members):
+            return " - remove the quotes"
+        squeezed = _resolved(re.sub(r"(?<=\d)[_, ](?=\d)", "", plain.strip()))
+        if isinstance(squeezed, int) and (int in members or float in members):
+            return f" - write {squeezed}"
+    if isinstance(plain, float) and int in members and plain.is_integer():
+        return f" - write {int(plain)}"
+    if isinstance(plain, (bool, int, float)) and (str in members or str(plain) in literals):
+        return " - put it in quotes"
+    return ""
+
+
+def _resolved(text: str) -> Any:
+    try:
+        return resolve_scalar(text)
+    except ValueError:
+        return text

@@ -1,0 +1,66 @@
+"""The recipe: everything that decides an experiment, composed from the settings of its parts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from i2i.data.settings import DataSettings
+from i2i.pipelines import PipelineSettings
+from i2i.training.settings import PrecisionName, SpeedName, TrainingSettings
+from i2i.training.tracking import TrackingSettings
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment, complete: two equal recipes on one machine give the same run.
+
+    Raises:
+        ValueError: the name would make no folder name, or the seed is out of range.
+    """
+
+    name: str
+    """Names the run's folder; a file that gives none is called after itself."""
+    seed: int = 0
+    """Everything random derives from it."""
+    initialize_from: str | None = None
+    """A run folder or model whose weights training starts from (fine-tuning)."""
+    precision: PrecisionName = "auto"
+    """Arithmetic of the networks; "auto" measures which pays on this machine. "fp64" is for tests."""
+    speed: SpeedName = "auto"
+    """ "plain" leaves out everything that makes a step faster but harder to follow."""
+    deterministic: bool = False
+    """Same bits from the same seed on CUDA too, at some cost; on CPU always so."""
+    pipeline: PipelineSettings
+    data: DataSettings
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name is {self.name[:60]!r}; it names a folder - use letters, digits, '_', '-' and '.'")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise ValueError(f"seed is {self.seed}; needs 0 to 2**63 - 1")
+
+    def contradictions(self) -> list[tuple[str, str]]:
+        """What the parts, each fine by itself, ask of each other and do not get: (dotted key, message) pairs."""
+        name = "crop_pixels" if hasattr(self.data, "crop_pixels") else "size_pixels"
+        key, pixels = f"data.{name}", int(getattr(self.data, name))
+        found: list[tuple[str, str]] = []
+        for player in self.training.optimizers:
+            if player not in self.pipeline.players:
+                known = " and ".join(self.pipeline.players)
+                found.append(
+                    (f"training.optimizers.{player}", f"training.optimizers.{player}: {self.pipeline.kind} has {known}")
+                )
+        multiple, smallest = self.pipeline.generator.size_multiple, self.pipeline.generator.minimum_pixels
+        if pixels % multiple:
+            below = pixels - pixels % multiple
+            tries = " or ".join(str(size) for size in (below, below + multiple) if size >= smallest)
+            found.append((key, f"{key} is {pixels}; this generator needs a multiple of {multiple} - try {tries}"))
+        elif pixels < smallest:
+            found.append((key, f"{key} is {pixels}; this generator needs at least {smallest}"))
+        return found

@@ -1,0 +1,204 @@
+"""The record of a run: `metrics.jsonl`, the sample sheets, and the sinks that show both elsewhere.
+
+`metrics.jsonl` is the truth; sinks are a convenience, so a failing sink never stops training while a record that
+cannot be written does.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2i.errors import StorageError
+from i2i.training.sinks import Row, Sink, TrackingSettings, open_sinks
+
+__all__ = [
+    "METRICS_FILE",
+    "Row",
+    "Sink",
+    "Tracker",
+    "TrackingSettings",
+    "next_attempt",
+    "open_sinks",
+    "read_metrics",
+]
+
+METRICS_FILE = "metrics.jsonl"
+_log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Writes what happens in one attempt of a run to the run folder, and passes it on to sinks.
+
+    Args:
+        run_folder: the run's folder; it is created if missing.
+        sinks: where else rows and pictures go, e.g. from `open_sinks`.
+        attempt: 1 for a fresh run, one more for each resume (`next_attempt`).
+
+    Raises:
+        StorageError: the record cannot be opened or, later, written.
+    """
+
+    def __init__(self, run_folder: Path, sinks: Sequence[Sink] = (), attempt: int = 1) -> None:
+        self.run_folder = Path(run_folder)
+        self.attempt = attempt
+        self._sinks = list(sinks)
+        self._path = self.run_folder / METRICS_FILE
+        try:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            _repair_end(self._path)
+            # Time lost to a killed attempt was spent all the same, so the largest value counts, not the newest row.
+            self._earlier_seconds = max((row["wall_seconds"] for row in _all_rows(self._path)), default=0.0)
+            # Unbuffered: a row is in the file, whole or cut, as soon as `log` returns, even if the process is killed.
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise _storage_error(self._path, error) from error
+        self._started = time.monotonic()
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds spent on this run, earlier attempts included."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def start(self, config: Mapping[str, Any], run_name: str, group: str | None = None, resumed: bool = False) -> None:
+        """Tell the sinks that this attempt begins; `config` is the resolved recipe as plain values."""
+        self._each_sink(lambda sink: sink.start(config, run_name, group or run_name, resumed))
+
+    def log(self, row: Row) -> None:
+        """Append one row to `metrics.jsonl` and pass it to the sinks.
+
+        Raises:
+            StorageError: the row cannot be written, e.g. because the disk is full.
+        """
+        record = {
+            "attempt": self.attempt,
+            "step": row.step,
+            "images": row.images,
+            "epoch": row.epoch,
+            "wall_seconds": round(self.wall_seconds, 3),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "values": {name: _to_json(float(value)) for name, value in row.values.items()},
+        }
+        line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except (OSError, ValueError) as error:
+            raise _storage_error(self._path, error) from error
+        self._each_sink(lambda sink: sink.scalars(row))
+
+    def images(self, step: int, name: str, picture: np.ndarray) -> Path:
+        """Save a sample sheet, uint8 (H, W, 3) RGB, under `samples/` and pass it to the sinks.
+
+        Raises:
+            StorageError: the picture cannot be written.
+        """
+        from i2i.training.sheets import save_sheet
+
+        path = save_sheet(self.run_folder, step, name, picture)
+        self._each_sink(lambda sink: sink.images(step, name, picture))
+        return path
+
+    def finish(self, summary: Mapping[str, float | str] | None = None) -> None:
+        """Close the record and the sinks; calling it again does nothing."""
+        if self._file.closed:
+            return
+        self._each_sink(lambda sink: sink.finish(dict(summary or {})))
+        self._sinks.clear()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _storage_error(self._path, error) from error
+
+    def _each_sink(self, call: Any) -> None:
+        for sink in list(self._sinks):
+            try:
+                call(sink)
+            except Exception as error:  # a sink is foreign code: whatever it raises, training goes on
+                self._sinks.remove(sink)
+                _log.warning("%s failed and is off for this attempt: %s", type(sink).__name__, error or type(error))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read `metrics.jsonl` (or the one in a run folder) as rows in the order of their steps.
+
+    Each row has attempt, step, images, epoch, wall_seconds, time and values (name to float; NaN and infinity are
+    floats again). Where training went back, what it did anew wins: rows of an older attempt whose step is not below
+    the first step of a newer attempt are left out, and so are those from which one attempt itself went back (to its
+    last good checkpoint). Damaged lines (a process killed while writing) are skipped; a missing file gives no rows.
+    """
+    path = Path(path)
+    kept: list[dict[str, Any]] = []
+    for row in _all_rows(path / METRICS_FILE if path.is_dir() else path):
+        # Several rows of one step and attempt (losses, then validation) are no step back.
+        if kept and (row["attempt"] != kept[-1]["attempt"] or row["step"] < kept[-1]["step"]):
+            while kept and kept[-1]["step"] >= row["step"]:
+                kept.pop()
+        kept.append(row)
+    return kept
+
+
+def next_attempt(run_folder: Path) -> int:
+    """The number of the attempt that would begin now: 1 in a fresh folder."""
+    return 1 + max((row["attempt"] for row in _all_rows(Path(run_folder) / METRICS_FILE)), default=0)
+
+
+def _all_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row = _parse(line)
+        if row is not None:
+            yield row
+        elif number < len(lines):
+            _log.warning("%s:%d: damaged line skipped", path, number)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        row["values"] = {str(name): float(value) for name, value in row["values"].items()}
+        row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
+        row["epoch"], row["wall_seconds"] = float(row["epoch"]), float(row["wall_seconds"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return row
+
+
+def _repair_end(path: Path) -> None:
+    """Cut off the part of a line that a killed process left, so that the next row starts on a line of its own."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        complete = content.rfind(b"\n") + 1
+        with path.open("r+b") as file:
+            if _parse(content[complete:]) is None:
+                file.truncate(complete)
+            else:
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n")
+
+
+def _to_json(value: float) -> float | str:
+    # JSON has no NaN or infinity; as text they survive every parser, and float("nan") reads them back.
+    return value if math.isfinite(value) else str(value)
+
+
+def _storage_error(path: Path, error: Exception) -> StorageError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return StorageError(f"{path}: cannot be written: {reason} - free space or choose another folder with --out")

@@ -1,0 +1,82 @@
+"""Initial weights follow the law that was asked for, and the seed decides them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from i2i.core.initialization import InitializationSettings, initialize
+from i2i.core.layers import BatchNorm
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(16, 64, 3), BatchNorm(64), nn.ConvTranspose2d(64, 16, 4), nn.Flatten(), nn.Linear(64, 128)
+    )
+
+
+def initialized(seed: int = 0, **settings: object) -> nn.Sequential:
+    made = network()
+    initialize(made, InitializationSettings(**settings), torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+    return made
+
+
+def weights(made: nn.Sequential) -> list[torch.Tensor]:
+    return [made.get_parameter(f"{index}.weight").detach() for index in (0, 2, 4)]
+
+
+@pytest.mark.parametrize("deviation", [0.02, 0.5])
+def test_normal(deviation: float) -> None:
+    for weight in weights(initialized(standard_deviation=deviation)):
+        standard_error = deviation / weight.numel() ** 0.5
+        assert abs(weight.mean()) < 4 * standard_error
+        assert abs(weight.std() - deviation) < 4 * standard_error
+
+
+def test_kaiming_keeps_the_variance_of_relu_networks() -> None:
+    convolution = weights(initialized(kind="kaiming"))[0]
+    expected = (2.0 / (16 * 9)) ** 0.5
+    assert abs(convolution.std() - expected) < 4 * expected / convolution.numel() ** 0.5
+
+
+def test_xavier_takes_the_deviation_as_gain() -> None:
+    convolution = weights(initialized(kind="xavier", standard_deviation=0.5))[0]
+    expected = 0.5 * (2.0 / ((16 + 64) * 9)) ** 0.5
+    assert abs(convolution.std() - expected) < 4 * expected / convolution.numel() ** 0.5
+
+
+def test_orthogonal() -> None:
+    linear = weights(initialized(kind="orthogonal", standard_deviation=0.5))[2]
+    torch.testing.assert_close(linear.T @ linear, 0.25 * torch.eye(64), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_biases_start_at_zero_and_scales_near_one(kind: Literal["normal", "xavier", "kaiming", "orthogonal"]) -> None:
+    made = initialized(kind=kind, standard_deviation=0.02)
+    assert isinstance(made[1], nn.BatchNorm2d)
+    for module in made:
+        if not isinstance(module, nn.Flatten):
+            assert not module.get_parameter("bias").any()
+    scales = made.get_parameter("1.weight").detach()
+    assert abs(scales.mean() - 1.0) < 4 * 0.02 / 8
+    assert 0.01 < scales.std() < 0.03
+
+
+def test_the_seed_decides_and_the_global_generator_does_not() -> None:
+    torch.manual_seed(1)
+    first = initialized(5).state_dict()
+    torch.manual_seed(2)
+    second = initialized(5).state_dict()
+    other = initialized(6).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+
+
+def test_networks_without_biases_are_fine() -> None:
+    bare = nn.Conv2d(3, 4, 3, bias=False)
+    before = bare.weight.detach().clone()
+    initialize(bare, InitializationSettings(), torch.Generator().manual_seed(0))
+    assert not torch.equal(bare.weight, before)

@@ -1,0 +1,74 @@
+"""Tiny trainings for tests: folders of small pictures, a recipe that takes seconds, hashes of what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+RECIPE = """
+name: tiny
+seed: 3
+precision: fp32
+pipeline:
+  kind: cyclegan
+  generator: {kind: resnet, base_channels: 4, blocks: 1}
+  discriminator: {kind: patch, base_channels: 4, layers: 1}
+  pool_size: 3
+data: {kind: unpaired_folders, root: ROOT, resize_pixels: 20, crop_pixels: 16}
+training:
+  batch_size: 2
+  length: {steps: 12}
+  schedule: {kind: linear, constant: 1, decay: 3}
+  ema_half_life_images: 20
+  checkpoints: {every_minutes: null, every_steps: 3, keep_last: 2}
+  validation: {every_epochs: 1, pictures: 3}
+  samples: {every_epochs: 2, pictures: 2}
+  log_every_steps: 1
+tracking: {wandb: disabled}
+"""
+
+
+def make_pictures(root: Path, counts: dict[str, int] | None = None, pixels: int = 24) -> Path:
+    """Folders of noise pictures, seeded; returns `root`."""
+    for folder, count in (counts or {"trainA": 5, "trainB": 7, "testA": 3, "testB": 4}).items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            random = np.random.default_rng([index, len(folder), ord(folder[-1])])
+            picture = random.integers(0, 256, (pixels, pixels, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / folder / f"{folder}_{index}.png")
+    return root
+
+
+def make_recipe(folder: Path, root: Path, text: str = RECIPE) -> Path:
+    """The tiny recipe over the pictures in `root`."""
+    path = folder / "tiny.yaml"
+    path.write_text(text.replace("ROOT", str(root)))
+    return path
+
+
+def i2i(*arguments: str | Path, timeout_seconds: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "i2i", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+    )
+
+
+def hash_of_state(run_folder: Path, step: int) -> str:
+    """One hash over everything that a checkpoint and the model file hold."""
+    checkpoint = run_folder / "checkpoints" / f"step_{step}"
+    digest = hashlib.sha256()
+    for file in (checkpoint / "state.safetensors", checkpoint / "state.json", run_folder / "model.safetensors"):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""Two processes that train together equal one with the joined batch, started as users start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from i2i.commands import train
+from i2i.training.tracking import read_metrics
+from tests.training.runs import REPOSITORY, i2i, make_pictures, make_recipe
+
+STEPS = 4
+COMMON = [
+    "precision=fp64",
+    "training.batch_size=4",
+    f"training.length.steps={STEPS}",
+    "training.checkpoints.every_steps=null",
+]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    return make_recipe(folder, make_pictures(folder / "pictures"))
+
+
+def start_two(*arguments: str | Path) -> subprocess.Popen[str]:
+    """`torchrun --nproc-per-node 2 -m i2i ...` on this machine."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "i2i",
+         *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+    )  # fmt: skip
+
+
+def state(run_folder: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(run_folder / "checkpoints" / f"step_{step}" / "state.safetensors")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(["pipeline.generator.dropout=0.5", "training.clip_gradient_norm=1.0"], id="dropout-clipping"),
+        pytest.param(["training.accumulate=2"], id="accumulation"),
+        pytest.param(
+            ["pipeline.generator.normalization=batch", "pipeline.discriminator.normalization=batch"], id="batch-norm"
+        ),
+    ],
+)
+def test_two_processes_equal_one(recipe: Path, tmp_path: Path, variant: list[str]) -> None:
+    # The pool of 3 is full after one step, so swapping is part of it.
+    overrides = [*COMMON, *variant]
+    train.start(str(recipe), overrides, out=tmp_path / "one", quiet=True)
+    sets = [argument for override in overrides for argument in ("--set", override)]
+    process = start_two("train", recipe, "--out", tmp_path / "two", "--quiet", *sets)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    one, two = state(tmp_path / "one", STEPS), state(tmp_path / "two", STEPS)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(
+            two[name], tensor, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    for single, joined in zip(read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two"), strict=True):
+        for name, value in single["values"].items():
+            if name.startswith(("loss/", "gradient_norm/", "output/")):
+                assert joined["values"][name] == pytest.approx(value, rel=1e-8, abs=1e-10), name
+
+
+def test_a_batch_that_cannot_be_split_is_refused_by_name(recipe: Path, tmp_path: Path) -> None:
+    process = start_two("train", recipe, "--out", tmp_path / "run", "--set", "training.batch_size=3", "--quiet")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "training.batch_size 3 cannot be split evenly" in output
+
+
+def test_a_signal_to_one_process_stops_both_at_the_same_step(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start_two("train", recipe, "--out", out, "--set", "training.length.steps=100000")
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "stopped at step" in output
+    step = max(int(path.name.removeprefix("step_")) for path in out.glob("checkpoints/step_*"))
+    resumed = i2i("train", "--resume", out, "--set", f"training.length.steps={step + 1}", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr

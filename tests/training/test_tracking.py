@@ -1,0 +1,328 @@
+"""The record of a run survives kills and resumes; sinks never stop training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i2i.errors import StorageError
+from i2i.training.sinks import BackgroundSink, Row, TrackingSettings, WandbSink, open_sinks, wandb_mode
+from i2i.training.tracking import Tracker, next_attempt, read_metrics
+
+
+def row(step: int, **values: float) -> Row:
+    return Row(step=step, images=2 * step, epoch=step / 10, values=values or {"loss/generator/total": float(step)})
+
+
+class RecordingSink:
+    """Notes every call; raises in those named."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.calls: list[str] = []
+        self._failing = failing
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call == self._failing:
+            raise RuntimeError("the service is down")
+
+    def start(self, config: object, run_name: str, group: str, resumed: bool) -> None:
+        self._note("start")
+
+    def scalars(self, row: Row) -> None:
+        self._note("scalars")
+
+    def images(self, step: int, name: str, picture: np.ndarray) -> None:
+        self._note("images")
+
+    def finish(self, summary: object) -> None:
+        self._note("finish")
+
+
+def test_rows_come_back_as_logged(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.log(row(1, **{"loss/generator/total": 0.5, "speed/images_per_second": 12.0}))
+    tracker.finish()
+    (read,) = read_metrics(tmp_path)
+    assert read["values"] == {"loss/generator/total": 0.5, "speed/images_per_second": 12.0}
+    assert (read["attempt"], read["step"], read["images"], read["epoch"]) == (1, 1, 2, 0.1)
+    assert read["wall_seconds"] >= 0
+    assert read["time"].endswith("+00:00")
+
+
+def test_non_finite_values_are_valid_json_and_come_back(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.log(row(1, a=math.nan, b=math.inf, c=-math.inf))
+    tracker.finish()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=refuse)["values"] == {"a": "nan", "b": "inf", "c": "-inf"}
+    (read,) = read_metrics(tmp_path)
+    assert math.isnan(read["values"]["a"])
+    assert (read["values"]["b"], read["values"]["c"]) == (math.inf, -math.inf)
+
+
+def test_latest_attempt_wins_after_a_resume(tmp_path: Path) -> None:
+    for attempt, steps in ((1, (10, 20, 30, 40)), (2, (30, 40, 50)), (3, (20, 30))):
+        assert next_attempt(tmp_path) == attempt
+        tracker = Tracker(tmp_path, attempt=attempt)
+        for step in steps:
+            tracker.log(row(step))
+        tracker.finish()
+    merged = [(row["attempt"], row["step"]) for row in read_metrics(tmp_path)]
+    # Attempt 3 went back to step 20: nothing that attempts 1 and 2 did from there on is part of the run.
+    assert merged == [(1, 10), (3, 20), (3, 30)]
+
+
+def test_rows_from_before_a_step_back_within_one_attempt_are_left_out(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    for step, loss in ((10, 1.0), (20, 1.0), (20, 1.5), (30, math.nan), (20, 2.0), (30, 2.0)):
+        tracker.log(row(step, loss=loss))
+    tracker.finish()
+    assert [(row["step"], row["values"]["loss"]) for row in read_metrics(tmp_path)] == [(10, 1.0), (20, 2.0), (30, 2.0)]
+
+
+def test_rows_of_one_step_stay_apart_and_in_order(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.log(row(10, loss=1.0))
+    tracker.log(row(10, score=2.0))
+    tracker.finish()
+    assert [list(row["values"]) for row in read_metrics(tmp_path)] == [["loss"], ["score"]]
+
+
+def test_wall_time_goes_on_over_attempts(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.log(row(1))
+    tracker.finish()
+    record = json.loads((tmp_path / "metrics.jsonl").read_text())
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**record, "wall_seconds": 1000.0}) + "\n")
+    again = Tracker(tmp_path, attempt=2)
+    again.log(row(2))
+    again.finish()
+    assert [row["wall_seconds"] >= 1000.0 for row in read_metrics(tmp_path)] == [True, True]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_a_line_cut_by_a_kill_is_skipped_and_the_next_attempt_starts_afresh(tmp_path: Path, cut: int) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.log(row(1))
+    tracker.log(row(2))
+    tracker.finish()
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    # Without its newline alone a row is whole.
+    left = [1, 2] if cut == 1 else [1]
+    assert [row["step"] for row in read_metrics(path)] == left
+    again = Tracker(tmp_path, attempt=2)
+    again.log(row(3))
+    again.finish()
+    assert [row["step"] for row in read_metrics(path)] == [*left, 3]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_damage_in_the_middle_costs_one_row_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(tmp_path)
+    for step in (1, 2, 3):
+        tracker.log(row(step))
+    tracker.finish()
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b'{"attempt": \xff\n' + lines[2])
+    assert [row["step"] for row in read_metrics(path)] == [1, 3]
+    assert "metrics.jsonl:2" in caplog.text
+
+
+def test_no_file_gives_no_rows(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
+    assert next_attempt(tmp_path) == 1
+
+
+def test_a_record_that_cannot_be_written_stops_training(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(StorageError, match=r"metrics\.jsonl"):
+        Tracker(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_stops_training(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker._file = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 - the tracker closes it
+    with pytest.raises(StorageError, match="free space"):
+        tracker.log(row(1))
+    tracker.finish()
+
+
+def test_pictures_are_saved_and_passed_on(tmp_path: Path) -> None:
+    sink = RecordingSink()
+    tracker = Tracker(tmp_path, [sink])
+    tracker.start({}, "run")
+    path = tracker.images(7, "AtoB", np.zeros((4, 4, 3), np.uint8))
+    tracker.finish({"best": 1.0})
+    assert path == tmp_path / "samples" / "step_000007_AtoB.png"
+    assert path.exists()
+    assert sink.calls == ["start", "images", "finish"]
+
+
+@pytest.mark.parametrize("failing", ["start", "scalars"])
+def test_a_failing_sink_is_reported_once_and_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
+    bad, good = RecordingSink(failing), RecordingSink()
+    tracker = Tracker(tmp_path, [bad, good])
+    tracker.start({}, "run")
+    for step in range(3):
+        tracker.log(row(step))
+    tracker.finish()
+    assert bad.calls[-1] == failing
+    assert bad.calls.count(failing) == 1
+    assert good.calls == ["start", "scalars", "scalars", "scalars", "finish"]
+    assert [record.message for record in caplog.records] == [
+        "RecordingSink failed and is off for this attempt: the service is down"
+    ]
+    assert len(read_metrics(tmp_path)) == 3
+
+
+def test_a_sink_failing_in_the_background_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = RecordingSink("scalars")
+    tracker = Tracker(tmp_path, [BackgroundSink(bad)])
+    tracker.start({}, "run")
+    for step in range(20):
+        tracker.log(row(step))
+    tracker.finish()
+    assert bad.calls == ["start", "scalars"]
+    assert [record.message for record in caplog.records] == [
+        "RecordingSink failed and is off for this attempt: the service is down"
+    ]
+    assert len(read_metrics(tmp_path)) == 20
+
+
+def test_a_hanging_sink_does_not_stop_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    release = threading.Event()
+
+    class HangingSink(RecordingSink):
+        def start(self, config: object, run_name: str, group: str, resumed: bool) -> None:
+            release.wait(60)
+
+    sink = BackgroundSink(HangingSink(), capacity=4, finish_timeout_seconds=0.05)
+    tracker = Tracker(tmp_path, [sink])
+    tracker.start({}, "run")
+    for step in range(50):
+        tracker.log(row(step))
+    tracker.finish()
+    release.set()
+    assert len(read_metrics(tmp_path)) == 50
+    assert sink.dropped >= 50 - 5
+    messages = [record.message for record in caplog.records]
+    assert sum("too slow" in message for message in messages) == 1
+    assert sum("did not finish in time" in message for message in messages) == 1
+    assert len(messages) == 2
+
+
+def test_a_background_sink_gets_everything_in_order(tmp_path: Path) -> None:
+    inner = RecordingSink()
+    tracker = Tracker(tmp_path, [BackgroundSink(inner)])
+    tracker.start({}, "run")
+    tracker.log(row(1))
+    tracker.images(1, "x", np.zeros((4, 4, 3), np.uint8))
+    tracker.finish()
+    assert inner.calls == ["start", "scalars", "images", "finish"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "environment", "mode"),
+    [
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k"}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
+        ("online", {"WANDB_API_KEY": "k"}, "online"),
+        ("online", {}, "offline"),
+        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
+        ("disabled", {"WANDB_API_KEY": "k"}, "disabled"),
+    ],
+)
+def test_wandb_is_online_only_with_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str, environment: dict[str, str], mode: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert wandb_mode(TrackingSettings(wandb=wish), environment) == mode  # pyright: ignore[reportArgumentType]
+
+
+def test_a_key_in_netrc_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine api.wandb.ai login user password key\n")
+    netrc.chmod(0o600)
+    assert wandb_mode(TrackingSettings(), {}) == "online"
+    assert wandb_mode(TrackingSettings(), {"WANDB_BASE_URL": "https://wandb.example.org"}) == "offline"
+
+
+def test_recording_offline_unasked_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[str] = []
+    assert len(open_sinks(TrackingSettings(), tmp_path, said.append)) == 1
+    assert len(said) == 1
+    assert "offline" in said[0]
+    assert open_sinks(TrackingSettings(wandb="disabled"), tmp_path, said.append) == []
+
+
+def test_missing_packages_are_said_and_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said: list[str] = []
+    assert open_sinks(TrackingSettings(wandb="offline", tensorboard=True), tmp_path, said.append) == []
+    assert [line.split(" ")[0] for line in said] == ["wandb", "tensorboard"]
+
+
+def test_wandb_offline_writes_into_the_run_folder_without_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    caplog.set_level(logging.WARNING, logger="i2i")
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    sink = BackgroundSink(WandbSink(run_folder, "i2i-test", "offline"), finish_timeout_seconds=120)
+    tracker = Tracker(run_folder, [sink])
+    tracker.start({"seed": 1, "pipeline": {"kind": "cyclegan"}}, "run", resumed=True)
+    tracker.log(row(1, unusual_loss=0.25, broken=math.nan))
+    tracker.images(1, "AtoB", np.full((8, 8, 3), 200, np.uint8))
+    tracker.finish({"best": 1.0})
+    records = list((run_folder / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(records) == 1
+    # wandb's own process writes the end of its file a moment after `finish` returns (and before Python exits).
+    deadline = time.monotonic() + 60
+    while b"unusual_loss" not in records[0].read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert b"unusual_loss" in records[0].read_bytes()
+    assert list((run_folder / "wandb").rglob("media/images/samples/*.png"))
+    assert [record.message for record in caplog.records if record.name.startswith("i2i")] == []
+
+
+def test_a_slow_sink_is_waited_for_at_the_end(tmp_path: Path) -> None:
+    class SlowSink(RecordingSink):
+        def scalars(self, row: Row) -> None:
+            time.sleep(0.02)
+            super().scalars(row)
+
+    inner = SlowSink()
+    tracker = Tracker(tmp_path, [BackgroundSink(inner, finish_timeout_seconds=60)])
+    tracker.start({}, "run")
+    for step in range(5):
+        tracker.log(row(step))
+    tracker.finish()
+    assert inner.calls == ["start", *["scalars"] * 5, "finish"]
