@@ -138,10 +138,7 @@ def test_float32_run_stays_within_the_reference_spread(folder: Path, fast: bool)
             continue
         state = replay.engine.pipeline.networks[ours].state_dict()
         gaps = torch.cat(
-            [
-                (state[key] - tensor).abs().flatten()
-                for key, tensor in rename(final, replay.keys[theirs[0]]).items()
-            ]
+            [(state[key] - tensor).abs().flatten() for key, tensor in rename(final, replay.keys[theirs[0]]).items()]
         )
         allowed = tolerances["final_weights"]
         assert gaps.median() <= allowed["median_abs"]

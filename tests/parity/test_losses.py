@@ -42,7 +42,9 @@ def test_value_and_gradient(name: str, logits: str) -> None:
     value = factor * value
     value.backward()
     tolerances = CASE.about["tolerances"]
-    torch.testing.assert_close(value.detach(), CASE.tensors[f"value/{logits}/{name}"].reshape(()), **tolerances["value"])
+    torch.testing.assert_close(
+        value.detach(), CASE.tensors[f"value/{logits}/{name}"].reshape(()), **tolerances["value"]
+    )
     compared = 0
     for which, leaf in (("real", real), ("fake", fake)):
         expected = CASE.tensors.get(f"grad/{logits}/{name}/{which}")

@@ -72,8 +72,6 @@ def test_forward_equals_reference(folder: Path, layout: torch.memory_format) -> 
         for name, expected in case.group(group).items():
             images = case.tensors[f"in/{name.replace('y', 'x')}"].to(dtype).contiguous(memory_format=layout)
             tolerance = {key: case.about["tolerances"][group][key] for key in ("rtol", "atol")}
-            torch.testing.assert_close(
-                values(network(images)), expected, **tolerance, check_stride=False
-            )
+            torch.testing.assert_close(values(network(images)), expected, **tolerance, check_stride=False)
             compared += 1
     assert compared >= 2

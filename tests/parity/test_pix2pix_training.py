@@ -46,7 +46,13 @@ class Pix2Pix:
 
     def updates(self, progress: Progress) -> Sequence[Update]:
         return (
-            Update("discriminator", "discriminator", self.discriminator_losses, draws=("a", "b"), needs_graph_of=("generator",)),
+            Update(
+                "discriminator",
+                "discriminator",
+                self.discriminator_losses,
+                draws=("a", "b"),
+                needs_graph_of=("generator",),
+            ),
             Update("generator", "generator", self.generator_losses),
         )
 
@@ -104,7 +110,10 @@ def test_float64_run_equals_reference(fast: bool) -> None:
             term = reports[update].losses[0].terms[ours]
             value = term.value * (term.weight if update == "generator" else 1.0)
             torch.testing.assert_close(
-                value, case.tensors[f"loss64/{theirs}"][step], rtol=tolerances["loss_rtol"], atol=tolerances["loss_atol"]
+                value,
+                case.tensors[f"loss64/{theirs}"][step],
+                rtol=tolerances["loss_rtol"],
+                atol=tolerances["loss_atol"],
             )
     for theirs, network in (("G", pipeline.generator), ("D", pipeline.discriminator)):
         state = network.state_dict()

@@ -1,0 +1,112 @@
+"""`i2i doctor` tells the truth, on a broken installation too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from i2i import __version__
+from i2i.commands import doctor
+from i2i.errors import I2IError
+
+
+def findings(capsys: pytest.CaptureFixture[str], quick: bool = True) -> dict[str, Any]:
+    doctor.run(quick=quick, json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_reports_this_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    found = findings(capsys)
+    assert found["i2i"] == __version__
+    assert found["torch"]["version"] == torch.__version__
+    assert found["torch"]["devices"][0] == "cpu"
+    assert found["trial"] is None
+    assert found["problems"] == []
+
+
+def test_trial_times_each_number_format(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("i2i.training.precision.measure_precisions", lambda device: {"fp32": 0.4, "bf16": 0.1})
+    trial = findings(capsys, quick=False)["trial"]
+    assert trial["seconds"] == {"fp32": 0.4, "bf16": 0.1}
+    assert trial["bf16_speedup"] == 4.0
+    doctor.run()
+    assert "bf16 pays, 4.0 times as fast" in capsys.readouterr().out
+
+
+def test_real_trial_measures_something() -> None:
+    trial = doctor.examine(quick=False)["trial"]
+    assert set(trial["seconds"]) >= {"fp32", "bf16"}
+    assert all(seconds > 0 for seconds in trial["seconds"].values())
+
+
+def test_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "deep").mkdir()
+    with (tmp_path / "deep" / "pictures").open("wb") as file:
+        file.truncate(2**29)  # half a GiB that occupies nothing
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path))
+    cache = findings(capsys)["cache"]
+    assert cache["folder"] == str(tmp_path)
+    assert cache["gib"] == 0.5
+    assert cache["free_gib"] > 0
+
+
+def test_absent_cache_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "not" / "there"))
+    assert findings(capsys)["cache"]["gib"] == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [
+        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_MODE": "offline"}, "offline"),
+        ({"WANDB_API_KEY": "x" * 40}, "online"),
+    ],
+)
+def test_wandb_mode(
+    environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert findings(capsys)["wandb"] == mode
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "_is_installed", lambda module: module not in ("tensorboard", "kornia"))
+    with pytest.raises(I2IError, match="kornia is missing"):
+        doctor.run(quick=True)
+    text = capsys.readouterr().out
+    assert "tensorboard: curves in TensorBoard" in text
+    assert "PROBLEM:" in text
+
+
+def test_broken_torch_is_said_and_the_rest_still_shown(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
+    checkout = Path(doctor.__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-m", "i2i", "doctor", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(checkout)])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    assert "libtorch_cpu.so" in found["torch"]["problem"]
+    assert found["trial"] is None
+    assert found["cpu"]["cores"] >= 1
+    assert result.stderr.startswith("i2i: error: torch does not work")
+    assert len(result.stderr.splitlines()) == 1

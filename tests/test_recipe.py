@@ -1,0 +1,427 @@
+"""Recipes as users write them: what is read, what is refused and in which words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from i2i.core.generators import UNetGeneratorSettings
+from i2i.data.settings import UnpairedFoldersSettings
+from i2i.errors import RecipeError
+from i2i.pipelines import CycleGANSettings
+from i2i.recipe import Recipe, changes_on_resume, load_recipe, parse_recipe
+from i2i.recipe.nodes import MAX_BYTES, resolve_scalar
+from i2i.training.schedule import CosineSchedule, LinearSchedule
+from i2i.training.settings import AdamSettings, LengthSettings, SGDSettings
+
+SHORT = """\
+pipeline: {kind: cyclegan}
+data:
+  kind: unpaired_folders
+  root: animals
+"""
+
+
+def mistakes(text: str | bytes, *overrides: str) -> list[str]:
+    """The lines of the RecipeError that `text` must give."""
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "cat.yaml", overrides)
+    return str(caught.value).splitlines()
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class TestReading:
+    def test_short_recipe_gets_the_defaults(self) -> None:
+        recipe = parse_recipe(SHORT)
+        assert recipe == Recipe(
+            name="recipe", pipeline=CycleGANSettings(), data=UnpairedFoldersSettings(root="animals")
+        )
+
+    def test_values_reach_their_fields(self) -> None:
+        recipe = parse_recipe(
+            SHORT + "seed: 7\n"
+            "training:\n"
+            "  batch_size: 4\n"
+            "  optimizers:\n"
+            "    generator: {kind: adam, learning_rate: 1e-4, betas: [0, 0.9]}\n"
+            "    discriminator: {kind: sgd}\n"
+            "  schedule: {kind: cosine, total: 9}\n"
+        )
+        assert recipe.seed == 7
+        assert recipe.training.batch_size == 4
+        assert recipe.training.optimizers == {
+            "generator": AdamSettings(learning_rate=1e-4, betas=(0.0, 0.9)),
+            "discriminator": SGDSettings(),
+        }
+        assert recipe.training.schedule == CosineSchedule(total=9)
+
+    def test_whole_numbers_become_the_floats_that_fields_ask_for(self) -> None:
+        weight = parse_recipe(SHORT.replace("cyclegan}", "cyclegan, cycle_weight: 5}")).pipeline.cycle_weight
+        assert weight == 5.0
+        assert isinstance(weight, float)
+
+    def test_byte_order_mark_is_passed_over(self) -> None:
+        assert parse_recipe(b"\xef\xbb\xbf" + SHORT.encode()) == parse_recipe(SHORT)
+
+    def test_anchors_work(self) -> None:
+        text = (
+            SHORT + "training: {optimizers: {generator: &fast {kind: adam, learning_rate: 1e-3}, discriminator: *fast}}"
+        )
+        optimizers = parse_recipe(text).training.optimizers
+        assert optimizers["discriminator"] == optimizers["generator"] == AdamSettings(learning_rate=1e-3)
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("1e-4", 1e-4),
+            ("1E+3", 1000.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("-0.0", -0.0),
+            ("010", 10),
+            ("0o10", 8),
+            ("0x1F", 31),
+            ("+3", 3),
+            ("1_000", "1_000"),
+            ("no", "no"),
+            ("off", "off"),
+            ("yes", "yes"),
+            ("True", True),
+            ("FALSE", False),
+            ("~", None),
+            ("", None),
+            ("Null", None),
+            ("12:30", "12:30"),
+            ("1e", "1e"),
+            ("-.inf", -math.inf),
+            ("e5", "e5"),
+        ],
+    )
+    def test_scalars_follow_yaml_1_2(self, text: str, value: object) -> None:
+        result = resolve_scalar(text)
+        assert result == value
+        assert type(result) is type(value)
+
+
+class TestMistakes:
+    def test_all_are_reported_at_once_in_the_order_of_the_file(self) -> None:
+        text = (
+            "seeed: 1\n"
+            "pipeline:\n"
+            "  kind: cyclegan\n"
+            "  generator: {kind: resnett}\n"
+            "  adversarial: lsgam\n"
+            "data:\n"
+            "  kind: unpaired_folders\n"
+            "  root: animals\n"
+            "  flip: no\n"
+            "training:\n"
+            '  batch_size: "4"\n'
+            "  batch_size: 4\n"
+            "  schedule: {kind: constant, decay: 5}\n"
+        )
+        assert mistakes(text, "training.workers=true") == [
+            "cat.yaml:1: seeed: unknown key, did you mean 'seed'?",
+            "cat.yaml:4: pipeline.generator.kind: 'resnett' is no known kind, did you mean 'resnet'?",
+            "cat.yaml:5: pipeline.adversarial: is the text 'lsgam'; needs one of 'lsgan', 'nonsaturating', 'hinge', "
+            "'wasserstein', did you mean 'lsgan'?",
+            "cat.yaml:9: data.flip: is the text 'no'; needs true or false - write false",
+            "cat.yaml:11: training.batch_size: is the text '4'; needs a whole number - remove the quotes",
+            "cat.yaml:12: training.batch_size: given twice; first in line 11",
+            "cat.yaml:13: training.schedule.decay: unknown key here; it belongs to kind: linear",
+            "--set training.workers: is true; needs a whole number",
+        ]
+
+    @pytest.mark.parametrize(
+        ("addition", "message"),
+        [
+            ("training: {batch_size: 2.5}", "training.batch_size: is 2.5; needs a whole number"),
+            ("training: {batch_size: true}", "training.batch_size: is true; needs a whole number"),
+            ("training: {batch_size: null}", "training.batch_size: is null; needs a whole number"),
+            (
+                "training: {length: {images: 1e6}}",
+                "training.length.images: is 1000000.0; needs a whole number or null - write 1000000",
+            ),
+            (
+                "training: {length: {steps: 1_000}}",
+                "training.length.steps: is the text '1_000'; needs a whole number or null - write 1000",
+            ),
+            ("training: {ema_half_life_images: .nan}", "training.ema_half_life_images: is nan; needs a finite number"),
+            ("training: {length: {epochs: .inf}}", "training.length.epochs: is inf; needs a finite number"),
+            (
+                "training: {optimizers: {generator: {kind: adam, betas: [1]}}}",
+                "training.optimizers.generator.betas: is [1]; needs a list of 2: a number each",
+            ),
+            (
+                "training: {optimizers: {generator: {momentum: 0.9}}}",
+                "training.optimizers.generator.momentum: unknown key",
+            ),
+            ("training: {optimizers: 5}", "training.optimizers: is 5; needs a mapping of keys to values"),
+            (
+                "training: {schedule: linear}",
+                "training.schedule: is the text 'linear'; needs keys, first of all kind: constant or linear",
+            ),
+            ("training:", "training: is empty; needs keys such as"),
+            ("training: {length: {epochs: 0}}", "training.length: must be above 0"),
+            ("training: {batch_size: 3, accumulate: 2}", "training.batch_size: 3 cannot be split into 2"),
+            ("batch_size: 4", "batch_size: unknown key, did you mean 'training.batch_size'?"),
+            ("colour: red", "colour: unknown key; known here: name, seed"),
+            ("extend: other", "extend: unknown key, did you mean 'extends'?"),
+            ("name: 5", "name: is 5; needs text - put it in quotes"),
+            ("name: ../up", "name: is '../up'; it names a folder"),
+            ("seed: -1", "seed: is -1; needs 0 to"),
+            ("precision: fp8", "precision: is the text 'fp8'; needs one of 'auto', 'fp64', 'fp32', 'bf16', 'fp16'"),
+            (
+                "tracking: !!python/object:os.system {}",
+                "tracking: the tag 'tag:yaml.org,2002:python/object:os.system' is not supported",
+            ),
+            ("<<: {seed: 1}", "YAML 1.2 has no merge key '<<' - use 'extends'"),
+            ("{a: b}: 1", "a key must be a word"),
+            ('initialize_from: "\\ud800"', "initialize_from: holds half of a surrogate pair"),
+        ],
+    )
+    def test_one_mistake_has_its_line_and_key(self, addition: str, message: str) -> None:
+        (line,) = mistakes(SHORT + addition)
+        assert line.startswith(f"cat.yaml:5: {message}")
+
+    def test_missing_parts_are_named(self) -> None:
+        assert mistakes("seed: 1") == ["cat.yaml:1: pipeline: is missing", "cat.yaml:1: data: is missing"]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "cat.yaml: is empty"),
+            ("# only a comment\n", "cat.yaml: is empty"),
+            ("- a\n- b\n", "cat.yaml:1: a recipe is a mapping"),
+            ("seed: 1\ndata:\n\tkind: x\n", "cat.yaml:3: a tab character"),
+            ("a: b: c\n", "cat.yaml:1: not valid YAML: a second ':'"),
+            ("seed: 1\n---\nseed: 2\n", "cat.yaml:2: not valid YAML: but found another document"),
+            ("seed: *nowhere\n", "cat.yaml:1: found undefined alias 'nowhere'"),
+            ("seed: [1\n", "cat.yaml:2: not valid YAML"),
+            (b"seed: 1\nname: \xff\n", "cat.yaml:2: is not UTF-8 text"),
+            ("seed: 1\nname: \x07\n", "cat.yaml:2: holds a character that YAML does not allow"),
+            ('name: "\\U00110000"\n', "cat.yaml: not valid YAML"),
+            (SHORT + "seed: " + "9" * 5000, "cat.yaml:5: seed: a number of 5000 characters"),
+            ("a: " + "[" * 40 + "]" * 40, "cat.yaml:1: is nested more than"),
+            ("a: " + "[" * 100_000, "cat.yaml: is nested too deeply"),
+            ("a: &a [*a]\n", "cat.yaml:1: is nested more than"),
+            ("#" * (MAX_BYTES + 1), "cat.yaml: is larger than"),
+        ],
+    )
+    def test_what_is_no_recipe_at_all(self, text: str | bytes, message: str) -> None:
+        (line,) = mistakes(text)
+        assert line.startswith(message)
+
+    def test_alias_bomb_is_stopped(self) -> None:
+        rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+        rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+        (line,) = mistakes("\n".join(rows))
+        assert "aliases expand to more than" in line
+
+    def test_a_flood_of_mistakes_is_cut_short(self) -> None:
+        lines = mistakes("".join(f"k{n}: {'x' * 10}\n" for n in range(5000)))
+        assert len(lines) == 51
+        assert lines[-1] == "and 4952 more mistakes"  # with the two missing parts
+
+    def test_crop_must_suit_the_generator(self) -> None:
+        text = SHORT + "  crop_pixels: 250\n"
+        assert mistakes(text) == [
+            "cat.yaml:5: data.crop_pixels is 250; this generator needs a multiple of 4 - try 248 or 252"
+        ]
+
+    def test_drawn_pictures_must_suit_the_generator(self) -> None:
+        text = "pipeline:\n  kind: cyclegan\n  generator: {kind: unet, levels: 7}\ndata:\n  kind: drawn_animals\n"
+        # The size is a default here, so the line is that of `data`.
+        assert mistakes(text) == [
+            "cat.yaml:4: data.size_pixels is 64; this generator needs a multiple of 128 - try 128"
+        ]
+
+    def test_crop_larger_than_resize(self) -> None:
+        (line,) = mistakes(SHORT + "  resize_pixels: 100\n")
+        assert line.startswith("cat.yaml:5: data.resize_pixels: is 100, smaller than crop_pixels 256")
+
+
+class TestOverrides:
+    def test_override_wins_over_the_file(self) -> None:
+        recipe = parse_recipe(SHORT, overrides=["data.root=plants"])
+        assert recipe.data == UnpairedFoldersSettings(root="plants")
+
+    def test_values_are_yaml(self) -> None:
+        recipe = parse_recipe(
+            SHORT,
+            overrides=[
+                "data.flip=false",
+                "data.root='12'",
+                "training.clip_gradient_norm=null",
+                "training.optimizers.generator={kind: adam, betas: [0, 0.9]}",
+            ],
+        )
+        assert recipe.data == UnpairedFoldersSettings(root="12", flip=False)
+        assert recipe.training.optimizers == {"generator": AdamSettings(betas=(0.0, 0.9))}
+
+    def test_last_of_two_wins(self) -> None:
+        assert parse_recipe(SHORT, overrides=["seed=3", "seed=4"]).seed == 4
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_new_kind_replaces_the_old_part_and_keeps_its_sister_overrides(self, order: int) -> None:
+        text = SHORT.replace("cyclegan}", "cyclegan, generator: {kind: resnet, blocks: 3}}")
+        overrides = ["pipeline.generator.kind=unet", "pipeline.generator.levels=6"][::order]
+        assert parse_recipe(text, overrides=overrides).pipeline.generator == UNetGeneratorSettings(levels=6)
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("foo", "--set foo: needs the form KEY=VALUE"),
+            ("a..b=1", "--set a..b=1: needs the form KEY=VALUE"),
+            (
+                "training.legth.steps=5",
+                "--set training.legth.steps: training.legth: unknown key, did you mean 'length'?",
+            ),
+            ("seed=abc", "--set seed: is the text 'abc'; needs a whole number"),
+            ("seed=[1", "--set seed: not valid YAML"),
+            ("seed=@x", "--set seed: not valid YAML"),
+            ("extends=other", "--set extends: cannot be set from outside"),
+            (
+                "data.crop_pixels=250",
+                "--set data.crop_pixels: data.crop_pixels is 250; this generator needs a multiple of 4",
+            ),
+        ],
+    )
+    def test_bad_override_is_named(self, override: str, message: str) -> None:
+        (line,) = mistakes(SHORT, override)
+        assert line.startswith(message)
+
+
+class TestExtends:
+    def test_file_is_merged_over_its_base(self, tmp_path: Path) -> None:
+        write(tmp_path, "base.yaml", SHORT + "name: base\nseed: 5\ntraining: {batch_size: 2, length: {epochs: 3}}\n")
+        (tmp_path / "sub").mkdir()
+        path = write(tmp_path / "sub", "child.yaml", "extends: ../base.yaml\ntraining: {length: {minutes: 1}}\n")
+        recipe = load_recipe(path)
+        assert recipe.name == "child"
+        assert recipe.seed == 5
+        assert recipe.training.batch_size == 2
+        assert recipe.training.length == LengthSettings(epochs=3, minutes=1)
+
+    def test_new_kind_replaces_the_part(self, tmp_path: Path) -> None:
+        write(tmp_path, "base.yaml", SHORT + "training: {schedule: {kind: linear, constant: 5, decay: 5}}\n")
+        path = write(tmp_path, "child.yaml", "extends: base.yaml\ntraining: {schedule: {kind: cosine}}\n")
+        assert load_recipe(path).training.schedule == CosineSchedule()
+
+    def test_mistakes_are_reported_in_the_file_that_holds_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path, "base.yaml", SHORT + "sed: 5\n")
+        path = write(tmp_path, "child.yaml", "extends: base.yaml\n\nnam: x\n")
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(path)
+        assert sorted(str(caught.value).splitlines()) == [
+            "base.yaml:5: sed: unknown key, did you mean 'seed'?",
+            "child.yaml:3: nam: unknown key, did you mean 'name'?",
+        ]
+
+    def test_built_in_recipe_can_be_extended(self) -> None:
+        recipe = parse_recipe("extends: cyclegan_horse2zebra\ndata: {root: cats, fetch: null}\n")
+        assert recipe.data == UnpairedFoldersSettings(root="cats")
+        assert recipe.training.schedule == LinearSchedule(constant=100, decay=100)
+
+    def test_circle_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path, "a.yaml", "extends: b.yaml\n")
+        write(tmp_path, "b.yaml", "extends: a.yaml\n")
+        with pytest.raises(RecipeError, match=r"b\.yaml:1: extends: goes in a circle: a\.yaml -> b\.yaml -> a\.yaml"):
+            load_recipe("a.yaml")
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("cyclegan_horse2zbra", "did you mean 'cyclegan_horse2zebra'"),
+            ("nowhere/base.yaml", "no such file"),
+            ("[a, b]", "needs the name of one recipe"),
+            ('"a\\0b"', "extends"),
+        ],
+    )
+    def test_bad_base_is_refused(self, tmp_path: Path, value: str, message: str) -> None:
+        path = write(tmp_path, "child.yaml", f"extends: {value}\n")
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(path)
+
+
+class TestFinding:
+    def test_built_in_by_name_or_file_name(self) -> None:
+        assert load_recipe("cyclegan_demo") == load_recipe("cyclegan_demo.yaml")
+
+    def test_unknown_name_names_the_nearest(self) -> None:
+        with pytest.raises(RecipeError, match=r"did you mean 'cyclegan_demo'\? - `i2i recipes` lists"):
+            load_recipe("cyclegan_dmo")
+
+    def test_folder_of_a_run_points_to_its_recipe(self, tmp_path: Path) -> None:
+        write(tmp_path, "recipe.yaml", SHORT)
+        with pytest.raises(RecipeError, match=r"is a folder; did you mean .*recipe\.yaml, or --resume"):
+            load_recipe(tmp_path)
+
+    @pytest.mark.parametrize("name", ["", "a\0b", "x" * 5000, "no/such.yaml", "."])
+    def test_odd_names_are_refused(self, name: str) -> None:
+        with pytest.raises(RecipeError):
+            load_recipe(name)
+
+    def test_name_falls_back_to_the_file(self, tmp_path: Path) -> None:
+        assert load_recipe(write(tmp_path, "my cat!.yaml", SHORT)).name == "my_cat_"
+
+
+class TestResume:
+    def test_length_logging_checkpoints_and_workers_may_change(self) -> None:
+        old = load_recipe("cyclegan_horse2zebra")
+        new = load_recipe(
+            "cyclegan_horse2zebra",
+            [
+                "training.length.epochs=300",
+                "training.length.minutes=5",
+                "training.log_every_steps=1",
+                "training.workers=3",
+                "training.checkpoints.keep_last=9",
+                "training.samples.pictures=1",
+                "training.validation.every_epochs=1",
+                "tracking.tensorboard=true",
+            ],
+        )
+        assert changes_on_resume(old, new) == [
+            "training.length.epochs",
+            "training.length.minutes",
+            "training.workers",
+            "training.checkpoints.keep_last",
+            "training.validation.every_epochs",
+            "training.samples.pictures",
+            "training.log_every_steps",
+            "tracking.tensorboard",
+        ]
+
+    def test_unchanged_recipe_has_no_changes(self) -> None:
+        assert changes_on_resume(load_recipe("cyclegan_demo"), load_recipe("cyclegan_demo")) == []
+
+    def test_everything_else_is_refused_by_name(self) -> None:
+        old = load_recipe("cyclegan_horse2zebra")
+        new = load_recipe(
+            "cyclegan_horse2zebra",
+            ["seed=1", "training.schedule.kind=constant", "training.workers=3", "pipeline.cycle_weight=5"],
+        )
+        with pytest.raises(RecipeError) as caught:
+            changes_on_resume(old, new)
+        keys = {line.split(":")[0] for line in str(caught.value).splitlines()}
+        assert keys == {
+            "seed",
+            "pipeline.cycle_weight",
+            "training.schedule.kind",
+            "training.schedule.constant",
+            "training.schedule.decay",
+            "training.schedule.unit",
+        }
+        assert "pipeline.cycle_weight: was 10.0, now 5.0: a resumed run cannot change this" in str(caught.value)

@@ -1,0 +1,188 @@
+"""Speed as ratios within one run: our training step beside the one that a user of PyTorch would write.
+
+    tools/bench cyclegan --steps 5
+
+The plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it imports
+nothing of ours. Both steps take turns (A B A B ...), so that a machine whose speed drifts is fair to both; a row gives
+medians, and the spread beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from i2i.core.step import Losses
+from i2i.pipelines import CycleGANSettings
+from i2i.training.engine import Engine
+from i2i.training.precision import Precision, choose_precision
+from i2i.training.settings import TrainingSettings
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width), nn.ReLU(True),
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+def plain_generator(width: int = 64, blocks: int = 9) -> nn.Module:
+    return nn.Sequential(
+        nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU(True),
+        nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(True),
+        nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.InstanceNorm2d(4 * width), nn.ReLU(True),
+        *(PlainBlock(4 * width) for _ in range(blocks)),
+        nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(True),
+        nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(True),
+        nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh(),
+    )  # fmt: skip
+
+
+def plain_discriminator(width: int = 64) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2, True),
+        nn.Conv2d(width, 2 * width, 4, 2, 1), nn.InstanceNorm2d(2 * width), nn.LeakyReLU(0.2, True),
+        nn.Conv2d(2 * width, 4 * width, 4, 2, 1), nn.InstanceNorm2d(4 * width), nn.LeakyReLU(0.2, True),
+        nn.Conv2d(4 * width, 8 * width, 4, 1, 1), nn.InstanceNorm2d(8 * width), nn.LeakyReLU(0.2, True),
+        nn.Conv2d(8 * width, 1, 4, 1, 1),
+    )  # fmt: skip
+
+
+def plain_step(device: torch.device) -> Callable[[Tensor, Tensor], None]:
+    """CycleGAN as its paper's readers write it: stock layers, float32, one call a picture."""
+    g_ab, g_ba = plain_generator().to(device), plain_generator().to(device)
+    d_a, d_b = plain_discriminator().to(device), plain_discriminator().to(device)
+    g_optimizer = torch.optim.Adam([*g_ab.parameters(), *g_ba.parameters()], 2e-4, (0.5, 0.999))
+    d_optimizer = torch.optim.Adam([*d_a.parameters(), *d_b.parameters()], 2e-4, (0.5, 0.999))
+
+    def step(a: Tensor, b: Tensor) -> None:
+        d_a.requires_grad_(False)
+        d_b.requires_grad_(False)
+        fake_b, fake_a = g_ab(a), g_ba(b)
+        adversarial = (d_b(fake_b) - 1).square().mean() + (d_a(fake_a) - 1).square().mean()
+        cycle = functional.l1_loss(g_ba(fake_b), a) + functional.l1_loss(g_ab(fake_a), b)
+        identity = functional.l1_loss(g_ab(b), b) + functional.l1_loss(g_ba(a), a)
+        g_optimizer.zero_grad()
+        (adversarial + 10 * cycle + 5 * identity).backward()
+        g_optimizer.step()
+        d_a.requires_grad_(True)
+        d_b.requires_grad_(True)
+        d_optimizer.zero_grad()
+        for discriminator, real, fake in ((d_a, a, fake_a), (d_b, b, fake_b)):
+            on_real = (discriminator(real) - 1).square().mean()
+            on_fake = discriminator(fake.detach()).square().mean()
+            (0.5 * (on_real + on_fake)).backward()
+        d_optimizer.step()
+
+    return step
+
+
+def our_step(device: torch.device, batch: int, precision: Precision) -> Callable[[Tensor, Tensor], None]:
+    """The engine's step on pictures that are at hand already, with its guards and counters."""
+    pipeline = CycleGANSettings().build()
+    pipeline.initialize(0)
+    engine = Engine(pipeline, TrainingSettings(batch_size=batch), precision, images_per_epoch=1000, seed=0, fast=True)
+
+    def step(a: Tensor, b: Tensor) -> None:
+        reports = engine.take_step(lambda streams, counters: [{"a": a, "b": b}])
+        last: Losses = reports["discriminator"].losses[0]
+        assert last.terms
+
+    return step
+
+
+def bench_cyclegan(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Training step of CycleGAN: ResNet-9 generators and 70 x 70 PatchGANs of 64 channels."""
+    device = torch.device(arguments.device)
+    precision = Precision(choose_precision(device), device)
+    batch, pixels = arguments.batch, arguments.pixels
+    generator = torch.Generator().manual_seed(0)
+    plain_pictures = [
+        torch.rand(batch, 3, pixels, pixels, generator=generator).mul_(2).sub_(1).to(device) for _ in "ab"
+    ]
+    our_pictures = [pictures.contiguous(memory_format=torch.channels_last) for pictures in plain_pictures]
+    plain, ours = plain_step(device), our_step(device, batch, precision)
+    seconds = alternate(
+        lambda: plain(*plain_pictures), lambda: ours(*our_pictures), arguments.steps, arguments.warmup, device
+    )
+    ratios = [a / b for a, b in zip(*seconds, strict=True)]
+    return [
+        {
+            "row": f"CycleGAN training step, {pixels} px, batch {batch}",
+            "plain_fp32_seconds": statistics.median(seconds[0]),
+            "ours_seconds": statistics.median(seconds[1]),
+            "ours_precision": precision.name,
+            "times_faster": statistics.median(ratios),
+            "times_faster_lowest": min(ratios),
+            "times_faster_highest": max(ratios),
+            "steps": arguments.steps,
+        }
+    ]
+
+
+def alternate(
+    first: Callable[[], None], second: Callable[[], None], counted: int, warmup: int, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Seconds of two actions that take turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(warmup + counted):
+        for action, record in zip((first, second), seconds, strict=True):
+            started = now(device)
+            action()
+            elapsed = now(device) - started
+            if turn >= warmup:
+                record.append(elapsed)
+    return seconds
+
+
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+BENCHES = {"cyclegan": bench_cyclegan}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("bench", choices=sorted(BENCHES))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--pixels", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=5, help="counted steps of each (default 5)")
+    parser.add_argument("--warmup", type=int, default=2, help="uncounted steps of each before (default 2)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    rows = BENCHES[arguments.bench](arguments)
+    environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
+    if arguments.json:
+        print(json.dumps({"rows": rows, "environment": environment}))
+        return
+    print(f"torch {environment['torch']}, {environment['threads']} threads, device {arguments.device}")
+    print(f"{'':<42}{'plain fp32':>12}{'ours':>10}{'':>7}{'times faster':>14}{'(range)':>16}")
+    for row in rows:
+        spread = f"({row['times_faster_lowest']:.2f} - {row['times_faster_highest']:.2f})"
+        print(
+            f"{row['row']:<42}{row['plain_fp32_seconds']:>10.3f} s{row['ours_seconds']:>8.3f} s"
+            f"{row['ours_precision']:>7}{row['times_faster']:>14.2f}{spread:>16}"
+        )
+
+
+if __name__ == "__main__":
+    main()
