@@ -40,22 +40,39 @@ class InstanceNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H, W), each channel of each sample with mean 0 and variance 1."""
+        """(N, C, H, W) to (N, C, H, W), each channel of each sample with mean 0 and variance 1.
+
+        Raises:
+            ValueError: the pictures have a single pixel, whose variance means nothing.
+        """
+        if _is_recorded():
+            return functional.instance_norm(images, eps=self.epsilon)
+        if images.shape[2:].numel() == 1:
+            raise ValueError(f"instance norm needs more than 1 spatial element, got {tuple(images.shape)}")
         if _takes_fast_path(images):
             return _SamplewiseNorm.apply(images, self.epsilon)  # type: ignore[return-value]
-        return functional.instance_norm(images, eps=self.epsilon)
+        return _differentiable_norm(images, self.epsilon)
 
     def extra_repr(self) -> str:
         return f"epsilon={self.epsilon}"
 
 
 def _takes_fast_path(images: Tensor) -> bool:
-    return (
-        images.device.type == "cpu"
-        and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        and not torch.compiler.is_compiling()
-    )
+    return images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last)
+
+
+def _is_recorded() -> bool:
+    """Whether an exporter or compiler is writing down the operations, which should then be the plain ones."""
+    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return tracing or torch.compiler.is_compiling()
+
+
+def _differentiable_norm(images: Tensor, epsilon: float) -> Tensor:
+    """Instance norm as group norm with a channel a group, whose gradients are right in every memory layout.
+
+    Those of torch 2.15's own instance norm are wrong on a CPU when one picture meets a channels-last gradient.
+    """
+    return functional.group_norm(images, images.shape[1], eps=epsilon)
 
 
 class _SamplewiseNorm(torch.autograd.Function):
@@ -82,10 +99,10 @@ class _SamplewiseNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (images,), gradient = ctx.saved_tensors, gradients[0]
         if torch.is_grad_enabled():
-            # A second derivative is wanted: differentiate the stock operation, whose graph is complete.
+            # A second derivative is wanted: differentiate an operation whose graph is complete.
             with torch.enable_grad():
-                stock = functional.instance_norm(images, eps=ctx.epsilon)
-                return torch.autograd.grad(stock, images, gradient, create_graph=True)[0], None
+                again = _differentiable_norm(images, ctx.epsilon)
+                return torch.autograd.grad(again, images, gradient, create_graph=True)[0], None
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         parts = [
             torch.ops.aten.native_batch_norm_backward(

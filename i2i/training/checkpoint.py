@@ -97,6 +97,7 @@ def load_newest_checkpoint(run_folder: Path) -> tuple[int, TrainingState]:
     Raises:
         ModelError: the run has none.
     """
+    _put_back(run_folder)
     steps = checkpoint_steps(run_folder)
     for step in reversed(steps):
         try:
@@ -126,6 +127,7 @@ def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_ste
     `step` is where training stands. Checkpoints beyond it were damaged and passed over when the run was resumed: they
     must not count as the newest.
     """
+    _put_back(run_folder)
     keep = {*[kept for kept in checkpoint_steps(run_folder) if kept <= step][-keep_last:], keep_step}
     for old in checkpoint_steps(run_folder):
         if old not in keep:
@@ -134,12 +136,27 @@ def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_ste
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+_REPLACED = ".replaced-"
+
+
 def _put_in_place(temporary: Path, target: Path) -> None:
     """Rename the finished folder; one of the same step that is already there steps aside first."""
-    replaced = target.with_name(f".writing-replaced-{target.name}")
     if target.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        target.rename(replaced)
-    temporary.rename(target)
-    flush_to_disk(target.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+        aside = target.with_name(_REPLACED + target.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        target.rename(aside)
+    try:
+        temporary.rename(target)
+    finally:
+        flush_to_disk(target.parent)
+        _put_back(target.parents[1])
+
+
+def _put_back(run_folder: Path) -> None:
+    """Undo a replacement that was cut off between its two renames; remove what a finished one left."""
+    for aside in (run_folder / CHECKPOINTS_FOLDER).glob(f"{_REPLACED}step_*"):
+        target = aside.with_name(aside.name.removeprefix(_REPLACED))
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(target)

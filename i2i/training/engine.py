@@ -225,6 +225,8 @@ class Engine:
     def state(self) -> TrainingState:
         """Everything that decides the steps to come. All randomness is keyed, so there is no generator state.
 
+        The tensors are those of the training itself, not copies: write them before the next step.
+
         Raises:
             DivergedError: a weight is not finite; such a state is never written.
         """
@@ -238,7 +240,7 @@ class Engine:
         _refuse_nonfinite(tensors)
         for name, player in self.players.items():
             tensors |= _prefixed(f"optimizer/{name}", player.state())
-        counters = {name: getattr(self, name) for name in _COUNTERS}
+        counters = {name: copy.copy(getattr(self, name)) for name in _COUNTERS}
         counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
         return TrainingState(tensors, counters)
 

@@ -106,7 +106,7 @@ def test_loss_scalers_come_back_each_to_its_player(tmp_path: Path) -> None:
 
 def test_counters_come_back(tmp_path: Path) -> None:
     engine, pictures = train(Toy(both), TrainingSettings(batch_size=2))
-    pictures.poisoned = {("a", 8)}
+    pictures.poisoned = {("b", 4)}
     for _ in range(3):
         engine.take_step(pictures)
     resumed, _ = train(Toy(both), TrainingSettings(batch_size=2))

@@ -254,19 +254,30 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused() -> None:
 
 
 def test_a_broken_picture_moves_nothing_and_is_counted() -> None:
-    toy = Toy(both)
-    engine, pictures = train(toy, TrainingSettings())
+    engine, pictures = train(Toy(both), TrainingSettings(ema_half_life_images=4.0))
+    engine.take_step(pictures)
+    before = copies(engine.state().tensors)
+    # Update "weigh" draws it, after "paint" has moved.
+    pictures.poisoned = {("b", 1)}
+    reports = engine.take_step(pictures)
+    after = engine.state().tensors
+    assert reports["paint"].finite and not reports["weigh"].finite
+    of_judge = [name for name in before if "/judge/" in name]
+    assert any("exp_avg" in name for name in of_judge)
+    assert_same_bits({name: after[name] for name in of_judge}, {name: before[name] for name in of_judge})
+    assert not torch.equal(after["network/painter/weight"], before["network/painter/weight"])
+    assert (engine.skipped_updates, engine.nonfinite_streak, engine.step) == (1, 1, 2)
+
+
+def test_after_a_broken_update_the_step_ends() -> None:
+    """What it left for the later ones is not a number either."""
+    engine, pictures = train(Toy(both), TrainingSettings())
     engine.take_step(pictures)
     before = copies(engine.state().tensors)
     pictures.poisoned = {("a", 2)}
-    reports = engine.take_step(pictures)
-    after = engine.state().tensors
-    # Update "paint" of step 1 drew picture 2 of a; "weigh" drew a good one.
-    assert not reports["paint"].finite and reports["weigh"].finite
-    of_painter = [name for name in before if "/painter/" in name]
-    assert any("exp_avg" in name for name in of_painter)
-    assert_same_bits({name: after[name] for name in of_painter}, {name: before[name] for name in of_painter})
-    assert not torch.equal(after["network/judge/weight"], before["network/judge/weight"])
+    assert list(engine.take_step(pictures)) == ["paint"]
+    assert_same_bits(engine.state().tensors, before)
+    assert engine.draws == {"a": 3, "b": 1}
     assert (engine.skipped_updates, engine.nonfinite_streak, engine.step) == (1, 1, 2)
 
 
