@@ -75,19 +75,15 @@ def train(
         if isinstance(recipe, Recipe):
             text, recipe = dump_recipe(recipe), Path(folder, "recipe.yaml")
             recipe.write_text(text, encoding="utf-8")
-        finished = command.run(
-            recipe=None if recipe is None else str(recipe),
-            overrides=list(overrides),
+        finished = command.start(
+            None if recipe is None else str(recipe),
+            list(overrides),
             resume=None if resume is None else Path(resume),
-            dry_run=False,
             out=None if out is None else Path(out),
-            seed=None,
             device=device,
             quiet=quiet,
-            json=False,
         )
-    assert finished is not None, "only a dry run has no folder"
-    return finished
+    return Path(finished.run)
 
 
 def __getattr__(name: str) -> Any:

@@ -76,12 +76,15 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a model from a recipe, or go on with a run."""
+    wanted = [*([] if seed is None else [f"seed={seed}"]), *(overrides or [])]
+    if dry_run:
+        from i2i.commands import dry_run as trial
+
+        trial.run(recipe, wanted, resume=resume, device_name=device, json=json)
+        return
     from i2i.commands import train as command
 
-    command.run(
-        recipe=recipe, overrides=overrides or [], resume=resume, dry_run=dry_run, out=out, seed=seed, device=device,
-        quiet=quiet, json=json,
-    )  # fmt: skip
+    command.run(recipe, wanted, resume=resume, out=out, device=device, quiet=quiet, json=json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from i2i.commands import train
+from i2i.commands.planning import RECIPE_FILE
 from i2i.data.streams import open_streams
 from i2i.evaluation.paired import PairedScores, paired_scores
 from i2i.inference import load_model
@@ -45,7 +46,7 @@ def run(
 
 def score(folder: Path, device: str) -> PairedScores:
     """Scores of a demo run's model on the drawn test pictures."""
-    data = open_streams(load_recipe(folder / train.RECIPE_FILE).data, seed=0)
+    data = open_streams(load_recipe(folder / RECIPE_FILE).data, seed=0)
     models = {direction: load_model(folder, device, direction) for direction in ("AtoB", "BtoA")}
 
     def translate(direction: str, pictures: np.ndarray) -> np.ndarray:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json as json_module
 import time
+from pathlib import Path
 
 import torch
 import typer
 
+from i2i.commands.planning import build_engine, choose, read_plan, settle_arithmetic
 from i2i.data.loader import StreamLoader
 from i2i.data.streams import open_streams
-from i2i.recipe import Recipe
+from i2i.inference.image_model import resolve_device
 from i2i.training.distributed import Processes
 from i2i.training.loop import bind_draws, peak_memory_gib
 from i2i.training.progress_bar import format_duration
@@ -19,10 +21,15 @@ from i2i.training.timing import Length
 _TIMED_STEPS = 2
 
 
-def run(recipe: Recipe, device: torch.device, *, json: bool) -> None:
-    """Check recipe and data, take a step to warm up and two to time, print time and memory; writes nothing."""
-    from i2i.commands.train import build_engine
+def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, device_name: str, json: bool) -> None:
+    """Check recipe and data, take a step to warm up and two to time, print time and memory; writes nothing.
 
+    Raises:
+        I2IError: as `i2i.commands.train.start`.
+    """
+    device = resolve_device(device_name)
+    recipe = choose(read_plan(recipe_name, overrides, resume), device)
+    settle_arithmetic(recipe)
     data = open_streams(recipe.data, recipe.seed)
     engine = build_engine(recipe, data, Processes(), device)
     with StreamLoader(

@@ -13,26 +13,20 @@ import torch
 import typer
 
 from i2i import __version__
-from i2i.commands import dry_run as dry_run_command
-from i2i.data.dataset import DataSet
+from i2i.commands.planning import RECIPE_FILE, build_engine, choose, read_plan, settle_arithmetic
 from i2i.data.streams import open_streams
-from i2i.errors import ModelError, UsageError
+from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.image_model import resolve_device
-from i2i.recipe import Recipe, changes_on_resume, dump_recipe, load_recipe
+from i2i.recipe import Recipe, dump_recipe
 from i2i.training.distributed import Processes
-from i2i.training.engine import Engine
 from i2i.training.environment import describe_environment
 from i2i.training.fine_tuning import initialize_from
 from i2i.training.loop import Run, fit
 from i2i.training.loop import resume as resume_run
-from i2i.training.precision import Precision, choose_precision
 from i2i.training.progress_bar import TrainingProgress
 from i2i.training.report import write_report
 from i2i.training.tracking import Tracker, next_attempt, open_sinks
-
-RECIPE_FILE = "recipe.yaml"
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -49,26 +43,19 @@ class Finished:
 def run(
     recipe: str | None,
     overrides: list[str],
+    *,
     resume: Path | None,
-    dry_run: bool,
     out: Path | None,
-    seed: int | None,
     device: str,
     quiet: bool,
     json: bool,
-) -> Path | None:
-    """The verb: train, or try with `dry_run`, and say how it went; returns the run folder."""
-    wanted = [f"seed={seed}", *overrides] if seed is not None else overrides
-    if dry_run:
-        target = resolve_device(device)
-        dry_run_command.run(_choose(_plan(recipe, wanted, resume), target), target, json=json)
-        return None
-    finished = start(recipe, wanted, resume=resume, out=out, device=device, quiet=quiet)
+) -> None:
+    """The verb: train, then say how it went."""
+    finished = start(recipe, overrides, resume=resume, out=out, device=device, quiet=quiet)
     if json and _leads():
         typer.echo(json_module.dumps(dataclasses.asdict(finished)))
     elif not quiet and _leads():
         typer.echo(f"{finished.run}: done at step {finished.step}; look at {finished.report}")
-    return Path(finished.run)
 
 
 def start(
@@ -87,7 +74,7 @@ def start(
         RecipeError: mistakes in the recipe, or a resumed run would change.
         I2IError: see `i2i.training.loop.fit`.
     """
-    plan = _plan(recipe, overrides, resume)
+    plan = read_plan(recipe, overrides, resume)
     target = resolve_device(device)
     if target.type == "cuda" and "LOCAL_RANK" in os.environ:
         target = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -95,9 +82,9 @@ def start(
     try:
         # What is measured or read from the clock is decided once, for all processes.
         plan, folder = processes.share(
-            (_choose(plan, target), str(resume or _new_run_folder(plan, out))) if processes.leads else None
+            (choose(plan, target), str(resume or _new_run_folder(plan, out))) if processes.leads else None
         )
-        _settle_arithmetic(plan)
+        settle_arithmetic(plan)
         with TrainingProgress(quiet=quiet or not processes.leads) as progress:
             return _train(plan, Path(folder), processes, target, progress, resumed=resume is not None)
     finally:
@@ -142,54 +129,6 @@ def _train(
     return Finished(
         str(folder), str(folder / "report.html"), engine.step, engine.images, running.best.score, round(seconds, 1)
     )
-
-
-def build_engine(recipe: Recipe, data: DataSet, processes: Processes, device: torch.device) -> Engine:
-    """Networks with their initial weights inside an engine; `recipe.precision` is chosen already."""
-    assert recipe.precision != "auto"
-    pipeline = recipe.pipeline.build()
-    pipeline.initialize(recipe.seed)
-    return Engine(
-        pipeline,
-        recipe.training,
-        Precision(recipe.precision, device),
-        images_per_epoch=max(data.train[stream].images_per_epoch for stream in pipeline.streams),
-        seed=recipe.seed,
-        processes=processes,
-        fast=recipe.speed == "auto",
-    )
-
-
-def _plan(recipe: str | None, overrides: list[str], resume: Path | None) -> Recipe:
-    """The recipe to train, from its file or from the run to go on with."""
-    if resume is None:
-        if recipe is None:
-            raise UsageError("name a recipe (`i2i recipes` lists the built-in ones) or --resume RUN")
-        return load_recipe(recipe, overrides)
-    if recipe is not None:
-        raise UsageError("--resume goes on with the run's own recipe: leave the recipe out, or change it with --set")
-    kept = resume / RECIPE_FILE
-    if not kept.is_file():
-        raise ModelError(f"{resume}: no run to resume here, it has no {RECIPE_FILE}")
-    changed = load_recipe(kept, overrides)
-    changes_on_resume(load_recipe(kept), changed)
-    return changed
-
-
-def _choose(recipe: Recipe, device: torch.device) -> Recipe:
-    """Replace `auto` by what is measured to be best here; the run keeps it, on resume too."""
-    if recipe.precision != "auto":
-        return recipe
-    return dataclasses.replace(recipe, precision=choose_precision(device))
-
-
-def _settle_arithmetic(recipe: Recipe) -> None:
-    # Convolution results must not depend on which algorithm won a race this time, and fp32 means 23 bits of mantissa.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    if recipe.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
 
 
 def _new_run_folder(recipe: Recipe, out: Path | None) -> Path:
