@@ -28,6 +28,7 @@ from i2i.training.progress_bar import TrainingProgress
 from i2i.training.report import write_report
 from i2i.training.tracking import Tracker, next_attempt, open_sinks
 
+
 @dataclass(frozen=True)
 class Finished:
     """What a training that reached its length left."""
