@@ -84,8 +84,11 @@ def _decode_samples(content: bytes, header: PictureHeader, path: Path) -> np.nda
 def _decode_with_opencv(content: bytes, header: PictureHeader, path: Path) -> np.ndarray:
     import cv2
 
-    if header.format == "PNG" and not _png_chunks_are_sound(content):
-        raise damaged(path, None)
+    if header.format == "PNG":
+        checked = _checked_png(content)
+        if checked is None:
+            raise damaged(path, None)
+        content = checked
     # A damaged picture is reported by us, in one line, not by OpenCV in four.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -103,20 +106,25 @@ def _decode_with_opencv(content: bytes, header: PictureHeader, path: Path) -> np
     return cv2.cvtColor(decoded[:, :, :3], cv2.COLOR_BGR2RGB)  # a fourth channel without meaning is padding
 
 
-def _png_chunks_are_sound(content: bytes) -> bool:
-    """Whether every chunk up to the end lies within the file, and the size is said once.
+def _checked_png(content: bytes) -> bytes | None:
+    """The file without its colour profile; None unless all chunks lie within it and the size is said once.
 
-    OpenCV reserves what a chunk claims, up to 4 GB, before it looks whether that is there.
+    OpenCV reserves what a chunk claims, up to 4 GB, before it looks whether that is there, and its PNG library prints
+    a page about every profile that is not quite by the book.
     """
     place = 8
+    kept = [content[:8]]
     while place + 12 <= len(content):
         length, kind = int.from_bytes(content[place : place + 4]), content[place + 4 : place + 8]
-        if (kind == b"IHDR") != (place == 8) or place + 12 + length > len(content):
-            return False
+        end = place + 12 + length
+        if (kind == b"IHDR") != (place == 8) or end > len(content):
+            return None
+        if kind != b"iCCP":
+            kept.append(content[place:end])
         if kind == b"IEND":
-            return True
-        place += 12 + length
-    return False
+            return b"".join(kept)
+        place = end
+    return None
 
 
 def _opencv_keeps_everything(header: PictureHeader) -> bool:

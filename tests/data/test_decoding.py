@@ -315,3 +315,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for read in (read_header, decode_rgb8):
         with pytest.raises(DataError, match=r"gone\.png: cannot be opened: No such file"):
             read(tmp_path / "gone.png")
+
+
+def test_a_strange_colour_profile_is_ignored_in_silence(
+    tmp_path: Path, rgb: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(rgb).save(tmp_path / "a.png", icc_profile=b"\x00" * 200 + b"not a profile at all")
+    np.testing.assert_array_equal(decode_rgb8(tmp_path / "a.png"), rgb)
+    assert capfd.readouterr().err == ""
