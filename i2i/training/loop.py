@@ -198,8 +198,9 @@ def resume(run: Run) -> None:
 
 
 def _finish(run: Run) -> None:
-    validate(run)
+    # The report is written with the checkpoint and shows what is there by then.
     draw_samples(run)
+    validate(run)
     checkpoint(run)
     run.engine.processes.wait()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -177,3 +179,11 @@ def test_fine_tuning_starts_from_all_networks_of_a_run(recipe: Path, tmp_path: P
     assert any("discriminator" in name for name in compared)
     for name in compared:
         assert (before[name] - after[name]).abs().max() < 1e-9, name
+
+
+def test_the_last_report_shows_the_last_samples(recipe: Path, tmp_path: Path) -> None:
+    # Validation finds a best model at the last step and writes a checkpoint, and a report, of its own.
+    train.start(str(recipe), ["training.validation.every_steps=1"], out=tmp_path / "run", quiet=True)
+    page = (tmp_path / "run" / "report.html").read_text()
+    data = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert [sheets["frames"][-1]["step"] for sheets in data["sheets"]] == [STEPS, STEPS]
