@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from i2i import __version__
-from i2i.errors import I2IError
+from i2i.errors import I2IError, InterruptedBySignal
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
@@ -245,6 +245,10 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 def _report(error: BaseException) -> int:
     """Say in one line, or one a mistake, what is wrong; return the exit code."""
     match error:
+        case InterruptedBySignal():
+            # Asked for and orderly, so no error.
+            typer.echo(f"i2i: {error}", err=True)
+            return error.exit_code
         case I2IError():
             lines = str(error).splitlines() or [type(error).__name__]
             _complain("\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else lines[0])

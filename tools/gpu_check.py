@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -67,18 +68,26 @@ class Row:
 
 def check(precision: InferencePrecision, device: str, folder: Path) -> Row:
     row = Row(precision)
+    say(f"{precision}: training")
     whole, cut = folder / f"{precision}-whole", folder / f"{precision}-cut"
     overrides = [*SMALL, f"precision={precision}"]
     train.start("cyclegan_demo", overrides, out=whole, device=device, quiet=True)
     row.trains = judge_training(whole)
+    say(f"{precision}: training to the middle, then resuming")
     half = "training.length={steps: 30, minutes: null}"
     train.start("cyclegan_demo", [*overrides, half], out=cut, device=device, quiet=True)
     train.start(None, ["training.length.steps=60"], resume=cut, device=device, quiet=True)
     same = state_hash(whole) == state_hash(cut)
     row.resumes = "ok, same bits" if same else "FAILED: other bits"
     row.translates = judge_translation(whole, device, precision)
+    say(f"{precision}: steps of the paper's networks")
     row.seconds_per_step, row.peak_gib = time_full_step(precision, torch.device(device))
     return row
+
+
+def say(text: str) -> None:
+    """Show on standard error that something is going on."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def judge_training(run: Path) -> str:

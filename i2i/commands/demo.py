@@ -38,7 +38,8 @@ def run(
     typer.echo(scores.table())
     for direction, rows in scores.directions.items():
         gain = rows.model.psnr_db - rows.untranslated.psnr_db
-        typer.echo(f"{direction}: translations are {gain:+.1f} dB nearer to the truth than the pictures themselves")
+        where = "nearer to" if gain >= 0 else "farther from"
+        typer.echo(f"{direction}: translations are {abs(gain):.1f} dB {where} the truth than the pictures themselves")
     typer.echo(f"pictures, curves and numbers: {report}")
     typer.echo(f"translate your own: i2i translate --model {folder} PICTURES")
     return folder

@@ -19,6 +19,7 @@ from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.image_model import resolve_device
 from i2i.recipe import Recipe, dump_recipe
+from i2i.training.checkpoint import checkpoint_steps
 from i2i.training.distributed import Processes
 from i2i.training.environment import describe_environment
 from i2i.training.fine_tuning import initialize_from
@@ -135,7 +136,8 @@ def _train(
 def _new_run_folder(recipe: Recipe, out: Path | None) -> Path:
     """The folder of a new run; never one that already holds a run."""
     if out is not None:
-        if (out / RECIPE_FILE).exists():
+        # What died before its first checkpoint is no run to go on with, and may start over here.
+        if checkpoint_steps(out):
             raise UsageError(f"{out}: holds a run already - choose another folder, or go on with --resume {out}")
         return out
     stem = f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -12,6 +12,8 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", 
 DOWNLOAD_FOLDER = Path("datasets")
 """Where published sets go unless told otherwise."""
 
+RESULTS_SUFFIX = "_translated"
+"""Ends the name of the folder where translations go by default."""
 _JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 
 
@@ -19,6 +21,7 @@ def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
     """Find all pictures in `folder` and below it.
 
     Hidden files and folders are passed over, and so is what systems leave behind (``__MACOSX``, ``Thumbs.db``).
+    So are folders called ``*_translated``, where our own results go: training on them would be a mistake.
     Links to files count as files; links to folders are not followed, for they can lead round in circles.
 
     Args:
@@ -34,7 +37,7 @@ def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
     check_folder_exists(folder, fetch=fetch)
     found: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _JUNK_FOLDERS]
+        folders[:] = [name for name in folders if _may_hold_originals(name)]
         for name in files:
             path = Path(parent, name)
             if not name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
@@ -43,6 +46,10 @@ def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
         kinds = " ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
         raise DataError(f"{folder}: holds no pictures ({kinds}) - put some there or name another folder")
     return sorted(found)
+
+
+def _may_hold_originals(name: str) -> bool:
+    return not name.startswith(".") and name not in _JUNK_FOLDERS and not name.endswith(RESULTS_SUFFIX)
 
 
 def check_folder_exists(folder: Path, *, fetch: str | None = None) -> None:

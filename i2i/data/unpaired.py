@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,8 +21,6 @@ from i2i.data.keyed import below, keyed_permutation, keyed_words
 from i2i.data.settings import DrawnAnimalsSettings, UnpairedFoldersSettings
 from i2i.data.transforms import CropAndFlip
 from i2i.errors import DataError
-
-_log = logging.getLogger(__name__)
 
 _PIXELS_VERSION = 1
 """To be raised with any change of the way from a file to its resized pixels, so that no old cache is taken."""
@@ -80,8 +77,6 @@ def open_unpaired_folders(settings: UnpairedFoldersSettings, seed: int) -> DataS
         side = settings.crop_pixels if role.startswith("test") else settings.resize_pixels
         stores[role] = _open_folder(folder, names[role], digests[role], side, settings, cache_folder)
         report += [f"{folder}/{line}" for line in stores[role].skipped]
-    for line in report:
-        _log.warning("skipped: %s", line)
     train = _streams(stores["a"], stores["b"], CropAndFlip(crop_pixels=settings.crop_pixels, flip=settings.flip), seed)
     test, aligned = _test_pictures(names, stores)
     content = [[role, sorted(digests[role].items())] for role in sorted(digests)]

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from i2i.data.decoding import DEFAULT_MAX_PIXELS
-from i2i.data.folders import PICTURE_SUFFIXES
+from i2i.data.folders import PICTURE_SUFFIXES, RESULTS_SUFFIX
 from i2i.errors import DataError, I2IError, StorageError, UsageError
 from i2i.inference.image_files import DEFAULT_QUALITY, OutputFormat, Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
@@ -183,14 +183,14 @@ def _output_folder(text: str, out: Path | None, *, alone: bool) -> Path:
     elif _is_pattern(text):
         folder = _pattern_base(text)
     elif alone:
-        return path.with_name(f"{path.stem}_translated")
+        return path.with_name(f"{path.stem}{RESULTS_SUFFIX}")
     else:
         folder = path.parent
     # "." and ".." have no name to extend.
     named = folder if folder.name not in ("", "..") else folder.resolve()
     if not named.name:
         raise UsageError(f"{text}: no folder beside this one for the results - say where with -o")
-    return named.with_name(f"{named.name}_translated")
+    return named.with_name(f"{named.name}{RESULTS_SUFFIX}")
 
 
 def _add(jobs: dict[Path, Job], job: Job) -> None:
@@ -245,7 +245,12 @@ def _walk(folder: Path, left_out: frozenset[Path], closed: list[Outcome]) -> Ite
         directory = Path(name)
         # In place: this is how os.walk is told where not to go. Links are not followed.
         children[:] = sorted(
-            child for child in children if not child.startswith(".") and (directory / child).resolve() not in left_out
+            child
+            for child in children
+            # Earlier results are no input, wherever they lie.
+            if not child.startswith(".")
+            and not child.endswith(RESULTS_SUFFIX)
+            and (directory / child).resolve() not in left_out
         )
         yield from (directory / file for file in sorted(files) if _looks_like_picture(directory / file))
 

@@ -104,8 +104,9 @@ def load_newest_checkpoint(run_folder: Path) -> tuple[int, TrainingState]:
             return step, load_checkpoint(checkpoint_folder(run_folder, step))
         except ModelError as error:
             _log.warning("%s; going back to the checkpoint before it", error)
-    problem = "all its checkpoints are damaged" if steps else "it has no checkpoint yet"
-    raise ModelError(f"{run_folder}: cannot be resumed, {problem} - start a new run")
+    if steps:
+        raise ModelError(f"{run_folder}: cannot be resumed, all its checkpoints are damaged - start a new run")
+    raise ModelError(f"{run_folder}: cannot be resumed, it has no checkpoint yet - start it again, --out may name it")
 
 
 def checkpoint_folder(run_folder: Path, step: int) -> Path:

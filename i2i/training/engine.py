@@ -129,10 +129,10 @@ class Engine:
             if not report.finite:
                 # What this update leaves for the later ones is not finite either.
                 break
-        if self.averages:
-            self.averages.update(self.settings.batch_size)
         self.step += 1
         self.images += self.settings.batch_size
+        if self.averages:
+            self.averages.update(self.settings.batch_size, self.images)
         self._count_nonfinite(reports)
         return reports
 

@@ -66,3 +66,11 @@ def test_missing_published_set_names_the_one_command(tmp_path: Path, monkeypatch
         find_pictures(Path("datasets/horse2zebra"), fetch="horse2zebra")
     with pytest.raises(DataError, match=r"i2i data fetch horse2zebra --to '/big disk'$"):
         find_pictures(Path("/big disk/horse2zebra"), fetch="horse2zebra")
+
+
+def test_results_of_translating_are_no_pictures_to_train_on(tmp_path: Path) -> None:
+    for name in ("a.png", "a_translated/a.png", "nested/b_translated/b.png", "nested/c.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert find_pictures(tmp_path) == ["a.png", "nested/c.png"]

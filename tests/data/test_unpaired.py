@@ -151,7 +151,8 @@ def test_bad_pictures_are_reported_and_skipped(root: Path, caplog: pytest.LogCap
         assert len(data.report) == 2
         assert data.report[0].startswith(f"{root}/trainB/02.png: damaged")
         assert data.report[1].startswith(f"{root}/trainB/nested/small.png: 40 x 3 is smaller than min_side_pixels 16")
-        assert [record.message for record in caplog.records] == [f"skipped: {line}" for line in data.report]
+        # The report alone says it: whoever opens the data decides whether it is shown.
+        assert not caplog.records
         for counter in range(50):
             data.train["b"][counter]
 

@@ -18,6 +18,10 @@ def network(value: float) -> nn.Conv2d:
     return made
 
 
+# So late in a training that the half-life has its full length.
+LATE = 10**9
+
+
 def fill(made: nn.Module, value: float) -> None:
     with torch.no_grad():
         for parameter in made.parameters():
@@ -35,7 +39,7 @@ def test_the_formula_on_known_numbers() -> None:
     expected = 0.0
     for value in (1.0, 5.0, -2.0):
         fill(live, value)
-        averages.update(images=2)
+        averages.update(images=2, seen=LATE)
         expected = kept * expected + (1 - kept) * value
         assert average_of(averages) == pytest.approx(expected, rel=1e-6)
 
@@ -45,7 +49,7 @@ def test_most_of_the_old_average_remains_when_the_half_life_is_long() -> None:
     live = network(0.0)
     averages = ExponentialMovingAverage({"net": live}, half_life_images=10_000)
     fill(live, 1.0)
-    averages.update(images=1)
+    averages.update(images=1, seen=LATE)
     assert 0 < average_of(averages) < 1e-3
 
 
@@ -55,7 +59,7 @@ def test_after_its_half_life_an_old_weight_counts_half(batch: int) -> None:
     averages = ExponentialMovingAverage({"net": live}, half_life_images=64)
     fill(live, 1.0)
     for _ in range(64 // batch):
-        averages.update(images=batch)
+        averages.update(images=batch, seen=LATE)
     assert average_of(averages) == pytest.approx(0.5, rel=1e-5)
 
 
@@ -63,7 +67,7 @@ def test_buffers_are_copied_not_averaged() -> None:
     live = BatchNorm(2)
     averages = ExponentialMovingAverage({"net": live}, half_life_images=1000)
     live(torch.randn(4, 2, 3, 3))
-    averages.update(images=1)
+    averages.update(images=1, seen=LATE)
     for name, buffer in live.named_buffers():
         assert torch.equal(averages.networks["net"].get_buffer(name), buffer), name
     assert live.num_batches_tracked == 1
@@ -77,7 +81,7 @@ def test_averages_are_frozen_copies_in_evaluation_mode() -> None:
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
     fill(live, 7.0)
     assert float(averaged.get_parameter("0.weight")) == 1.0
-    averages.update(images=1)
+    averages.update(images=1, seen=LATE)
     assert live.get_parameter("0.weight").item() == 7.0
     assert all(parameter.requires_grad for parameter in live.parameters())
 
@@ -96,5 +100,14 @@ def test_float64_is_averaged_in_float64() -> None:
     live = network(0.0).double()
     averages = ExponentialMovingAverage({"net": live}, half_life_images=3)
     fill(live, 1.0)
-    averages.update(images=1)
+    averages.update(images=1, seen=LATE)
     assert average_of(averages) == pytest.approx(1 - 0.5 ** (1 / 3), abs=1e-15)
+
+
+def test_the_average_of_a_short_training_has_left_the_first_weights() -> None:
+    live = network(0.0)
+    averages = ExponentialMovingAverage({"net": live}, half_life_images=100_000)
+    fill(live, 1.0)
+    for step in range(1, 26):
+        averages.update(images=4, seen=4 * step)
+    assert average_of(averages) > 0.95
