@@ -7,24 +7,59 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 
 from i2i.core.step import current_context
+from i2i.core.virtual_batch_norm import VirtualBatchNorm
 
 Normalization = Literal["instance", "batch", "none"]
+"""Of networks that translate or judge pictures on their own."""
+LatentNormalization = Literal["batch", "virtual", "none"]
+"""Of networks that can hold a reference batch for virtual batch norm."""
 
 
-def normalization_layer(kind: Normalization, channels: int) -> nn.Module:
-    """The normalization that follows a convolution with `channels` outputs."""
+def normalization_layer(
+    kind: Normalization | LatentNormalization, channels: int, *, reference_rows: int = 0
+) -> nn.Module:
+    """The normalization that follows a convolution with `channels` outputs; `reference_rows` is for "virtual"."""
     if kind == "instance":
         return InstanceNorm()
     if kind == "batch":
         return BatchNorm(channels)
+    if kind == "virtual":
+        return VirtualBatchNorm(channels, reference_rows)
     return nn.Identity()
 
 
+def what_couples_batch(network: nn.Module) -> str | None:
+    """What makes the samples of a batch influence each other in training, for messages; None when nothing does.
+
+    Beside batch norm these are modules with an attribute ``couples_batch = True``; their `coupling` names them.
+    """
+    found = {}
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found["batch norm"] = True
+        elif getattr(module, "couples_batch", False):
+            found[getattr(module, "coupling", type(module).__name__)] = True
+    return " and ".join(found) or None
+
+
 def couples_batch(network: nn.Module) -> bool:
-    """Whether the samples of a batch influence each other in training, so that it must not be split or joined."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    """Whether a batch must not be split or joined, because its samples influence each other in training."""
+    return what_couples_batch(network) is not None
+
+
+def spectral_norm(layer: nn.Module) -> nn.Module:
+    """Keep the largest singular value of the layer's weight at 1, in place; gives the layer back.
+
+    Source: Miyato et al. 2018, https://arxiv.org/abs/1802.05957, algorithm 1, with one power iteration for each call
+    in training mode. Calls are thereby counted: a batch in two halves is not the same as in one.
+    """
+    parametrizations.spectral_norm(layer, "weight")
+    layer.couples_batch = True  # type: ignore[assignment]
+    layer.coupling = "spectral norm"  # type: ignore[assignment]
+    return layer
 
 
 class InstanceNorm(nn.Module):
@@ -45,7 +80,7 @@ class InstanceNorm(nn.Module):
         Raises:
             ValueError: the pictures have a single pixel, whose variance means nothing.
         """
-        if _is_recorded():
+        if is_recorded():
             return functional.instance_norm(images, eps=self.epsilon)
         if images.shape[2:].numel() == 1:
             raise ValueError(f"instance norm needs more than 1 spatial element, got {tuple(images.shape)}")
@@ -61,7 +96,7 @@ def _takes_fast_path(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last)
 
 
-def _is_recorded() -> bool:
+def is_recorded() -> bool:
     """Whether an exporter or compiler is writing down the operations, which should then be the plain ones."""
     tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     return tracing or torch.compiler.is_compiling()
@@ -131,8 +166,12 @@ class BatchNorm(nn.BatchNorm2d):
         variance = context.joined.mean((values - mean[:, None, None]).square().mean(dim=(0, 2, 3)))
         joined_count = context.joined.processes * values[:, 0].numel()
         self._update_running(mean.detach(), variance.detach(), joined_count)
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        shift = self.bias - mean * scale
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = scale * self.weight
+        shift = -mean * scale
+        if self.affine:
+            shift = self.bias + shift
         return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(input.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
@@ -142,6 +181,31 @@ class BatchNorm(nn.BatchNorm2d):
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         unbiased = variance * (count / max(1, count - 1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+
+class ConditionalBatchNorm(BatchNorm):
+    """Batch normalization with a scale and a shift for each class.
+
+    Source: Dumoulin et al. 2017, https://arxiv.org/abs/1610.07629, section 2.2, as in the conditional generator of
+    Miyato & Koyama 2018, https://arxiv.org/abs/1802.05637, section 4.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, affine=False)
+        self.scales = nn.Parameter(torch.ones(classes, channels))
+        self.shifts = nn.Parameter(torch.zeros(classes, channels))
+
+    def initialize_weights(self, generator: torch.Generator) -> None:
+        """Classes start alike."""
+        nn.init.ones_(self.scales)
+        nn.init.zeros_(self.shifts)
+
+    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) with labels (N,) to (N, C, H, W)."""
+        assert labels is not None, "a class-conditional layer needs labels"
+        normalized = super().forward(input)
+        scale, shift = (functional.embedding(labels, table)[..., None, None] for table in (self.scales, self.shifts))
+        return torch.addcmul(shift.to(normalized.dtype), normalized, scale.to(normalized.dtype))
 
 
 class ReflectionPad(nn.Module):
@@ -186,7 +250,7 @@ class Dropout(nn.Module):
         self.probability = probability
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape; zeros with `probability`, the rest scaled by 1 / (1 - probability)."""
+        """(N, ...) to the same shape; zeros with `probability`, the rest scaled by 1 / (1 - probability)."""
         context = current_context()
         if not self.training or self.probability == 0.0:
             return images

@@ -39,11 +39,15 @@ class SampleRandom:
 
     def uniform(self, purpose: str, count: int) -> Tensor:
         """(joined rows, count) float64 in [0, 1), on the CPU, equal on every process: for decisions taken together."""
+        return self._uniform(purpose, count, self.rows)
+
+    def own_uniform(self, purpose: str, count: int) -> Tensor:
+        """(own rows, count) float64 in [0, 1), on the CPU: the own rows of `uniform`, drawn without the others."""
+        return self._uniform(purpose, count, self.rows[self.own])
+
+    def _uniform(self, purpose: str, count: int, rows: Sequence[int]) -> Tensor:
         return torch.stack(
-            [
-                torch.rand(count, generator=generator_of(self.seed, purpose, row), dtype=torch.float64)
-                for row in self.rows
-            ]
+            [torch.rand(count, generator=generator_of(self.seed, purpose, row), dtype=torch.float64) for row in rows]
         )
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:

@@ -74,7 +74,7 @@ class StepContext:
 
     progress: Progress
     batch: Mapping[str, Tensor]
-    """Pictures drawn for this update by stream name: (n, C, H, W), float, in [-1, 1]."""
+    """What this update drew, by stream name: pictures (n, C, H, W), float, in [-1, 1], or labels (n,), int64."""
     random: SampleRandom
     """Draws keyed by seed, purpose and global sample index; its rows are those of `joined.gather`."""
     joined: Joined = field(default_factory=SingleProcess)
@@ -129,6 +129,8 @@ class Update:
     """Other players whose graph a later update goes back through, because `carry` holds something attached."""
     constrain: Callable[[], None] | None = None
     """Called after the optimizer step (weight clipping)."""
+    couples_batch: str = ""
+    """What in its losses makes the samples of a batch depend on each other, so that the batch cannot be accumulated."""
 
 
 _current: ContextVar[StepContext | None] = ContextVar("current_step_context", default=None)
@@ -147,6 +149,15 @@ def running(context: StepContext) -> Iterator[None]:
 def current_context() -> StepContext | None:
     """The context of the running update, or None outside training."""
     return _current.get()
+
+
+def joined_mean(value: Tensor) -> Tensor:
+    """Mean of `value` over the processes of the running update, differentiable; the identity outside training.
+
+    For a mean inside a nonlinear function; a plain mean at the end of a loss needs nothing.
+    """
+    context = current_context()
+    return value if context is None else context.joined.mean(value)
 
 
 def call_together(network: Callable[[Tensor], Tensor], *inputs: Tensor, together: bool) -> tuple[Tensor, ...]:

@@ -10,8 +10,20 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from i2i.core.discriminators import PatchDiscriminatorSettings, PixelDiscriminatorSettings
-from i2i.core.generators import ResNetGeneratorSettings, UNetGeneratorSettings
+from i2i.core.discriminators import (
+    DCGANDiscriminatorSettings,
+    PatchDiscriminatorSettings,
+    PixelDiscriminatorSettings,
+    R3GANDiscriminatorSettings,
+)
+from i2i.core.generators import (
+    DCGANGeneratorSettings,
+    R3GANGeneratorSettings,
+    ResNetGeneratorSettings,
+    UNetGeneratorSettings,
+)
+from i2i.core.image_shape import ImageShape
+from i2i.core.sizes import doublings
 
 
 def rename(state: Mapping[str, Tensor], layout: Mapping[str, str]) -> dict[str, Tensor]:
@@ -71,6 +83,66 @@ def junyanz_pixel(settings: PixelDiscriminatorSettings) -> dict[str, str]:
     return layout | _weight_and_bias([("layers.5", "net.5")])
 
 
+def pytorch_dcgan_generator(settings: DCGANGeneratorSettings, shape: ImageShape) -> dict[str, str]:
+    """``Generator`` of the DCGAN example in pytorch/examples, without classes."""
+    _, stages = doublings(shape.pixels)
+    inner = [(f"stages.{stage}.0", f"main.{3 * stage}") for stage in range(stages)]
+    return _keys(inner, settings.normalization) | _ends([("picture.0", f"main.{3 * stages}")], settings.normalization)
+
+
+def pytorch_dcgan_discriminator(settings: DCGANDiscriminatorSettings, shape: ImageShape) -> dict[str, str]:
+    """``Discriminator`` of the same example, without classes and spectral norm."""
+    _, stages = doublings(shape.pixels)
+    inner = [(f"stages.{stage}.0", f"main.{3 * stage - 1}") for stage in range(1, stages)]
+    ends = [("stages.0.0", "main.0"), ("judge", f"main.{3 * stages - 1}")]
+    return _keys(inner, settings.normalization) | _ends(ends, settings.normalization)
+
+
+def brownvc_r3gan_generator(settings: R3GANGeneratorSettings, shape: ImageShape) -> dict[str, str]:
+    """``Generator`` of brownvc/R3GAN, without classes; the filters that it stores are constants."""
+    stages = settings.stages(shape)
+    layout = {
+        "basis.maps": "MainLayers.0.Layers.0.Basis",
+        "basis.linear.weight": "MainLayers.0.Layers.0.LinearLayer.weight",
+        "picture.weight": "AggregationLayer.Layer.weight",
+    }
+    for index, stage in enumerate(stages):
+        if index and stages[index - 1].width != stage.width:
+            layout[f"transitions.{index - 1}.0.weight"] = f"MainLayers.{index}.Layers.0.LinearLayer.Layer.weight"
+        for block in range(stage.blocks):
+            layout |= _r3gan_block(f"stages.{index}.{block}", f"MainLayers.{index}.Layers.{block + 1}")
+    return layout
+
+
+def brownvc_r3gan_discriminator(settings: R3GANDiscriminatorSettings, shape: ImageShape) -> dict[str, str]:
+    """``Discriminator`` of the same project, without classes."""
+    stages = settings.stages(shape)
+    last = f"MainLayers.{len(stages) - 1}.Layers.{stages[-1].blocks}"
+    layout = {
+        "extraction.weight": "ExtractionLayer.Layer.weight",
+        "basis.weight": f"{last}.Basis.weight",
+        "judge.weight": f"{last}.LinearLayer.weight",
+    }
+    for index, stage in enumerate(stages):
+        for block in range(stage.blocks):
+            layout |= _r3gan_block(f"stages.{index}.{block}", f"MainLayers.{index}.Layers.{block}")
+        if index + 1 < len(stages) and stages[index + 1].width != stage.width:
+            theirs = f"MainLayers.{index}.Layers.{stage.blocks}.LinearLayer.Layer.weight"
+            layout[f"transitions.{index}.1.weight"] = theirs
+    return layout
+
+
+def _r3gan_block(ours: str, theirs: str) -> dict[str, str]:
+    """Our biases are those of their activations."""
+    return {
+        f"{ours}.branch.0.weight": f"{theirs}.LinearLayer1.Layer.weight",
+        f"{ours}.branch.0.bias": f"{theirs}.NonLinearity1.Bias",
+        f"{ours}.branch.2.weight": f"{theirs}.LinearLayer2.Layer.weight",
+        f"{ours}.branch.2.bias": f"{theirs}.NonLinearity2.Bias",
+        f"{ours}.branch.4.weight": f"{theirs}.LinearLayer3.Layer.weight",
+    }
+
+
 def _keys(pairs: Iterable[tuple[str, str]], normalization: str) -> dict[str, str]:
     """Keys of convolutions and of the normalization one place behind each, on both sides."""
     layout: dict[str, str] = {}
@@ -84,6 +156,13 @@ def _keys(pairs: Iterable[tuple[str, str]], normalization: str) -> dict[str, str
                 for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
             }
     return layout
+
+
+def _ends(pairs: Iterable[tuple[str, str]], normalization: str) -> dict[str, str]:
+    """Keys of convolutions without a normalization behind them, which have biases only where there is none at all."""
+    if normalization == "none":
+        return _weight_and_bias(pairs)
+    return {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in pairs}
 
 
 def _weight_and_bias(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

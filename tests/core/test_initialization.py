@@ -6,10 +6,11 @@ from typing import Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from i2i.core.initialization import InitializationSettings, initialize
-from i2i.core.layers import BatchNorm
+from i2i.core.layers import BatchNorm, spectral_norm
+from i2i.core.virtual_batch_norm import VirtualBatchNorm
 
 
 def network() -> nn.Sequential:
@@ -80,3 +81,62 @@ def test_networks_without_biases_are_fine() -> None:
     before = bare.weight.detach().clone()
     initialize(bare, InitializationSettings(), torch.Generator().manual_seed(0))
     assert not torch.equal(bare.weight, before)
+
+
+def test_modules_that_fill_themselves_are_asked_and_left_alone() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def initialize_weights(self, generator: torch.Generator) -> None:
+            nn.init.constant_(self.inner.weight, 7.0)
+
+    made = nn.Sequential(nn.Linear(3, 3), Own())
+    inner = made.get_submodule("1.inner")
+    assert isinstance(inner, nn.Linear)
+    bias = inner.bias.detach().clone()
+    initialize(made, InitializationSettings(), torch.Generator().manual_seed(0))
+    assert bool((inner.weight == 7.0).all()) and torch.equal(inner.bias, bias)
+    assert made.get_parameter("0.weight").abs().max() < 0.2
+
+
+def test_shared_modules_are_filled_once() -> None:
+    shared = nn.Linear(3, 3)
+    twice, once = nn.Sequential(shared, shared), nn.Sequential(nn.Linear(3, 3))
+    for made in (twice, once):
+        initialize(made, InitializationSettings(), torch.Generator().manual_seed(0))
+    assert torch.equal(twice.get_parameter("0.weight"), once.get_parameter("0.weight"))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv2d(8, 16, 3), lambda: nn.ConvTranspose2d(16, 8, 3)], ids=["down", "up"]
+)
+def test_spectrally_normalized_layers_get_raw_weights_and_a_fresh_start(make: type[nn.Module]) -> None:
+    def initialized(deviation: float) -> nn.Module:
+        layer = spectral_norm(make())
+        initialize(layer, InitializationSettings(standard_deviation=deviation), torch.Generator().manual_seed(0))
+        return layer.eval()
+
+    torch.manual_seed(1)
+    first = initialized(0.5)
+    torch.manual_seed(2)
+    second = initialized(0.5)
+    raw = first.get_parameter("parametrizations.weight.original").detach()
+    assert 0.45 < raw.std() < 0.55
+    for key, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[key], value), key
+    # The estimate of the norm is a good one from the beginning: the same whatever the scale of the raw weights.
+    matrix = (raw.transpose(0, 1) if isinstance(first, nn.ConvTranspose2d) else raw).flatten(1)
+    weight = first.weight
+    assert isinstance(weight, Tensor)
+    torch.testing.assert_close(weight, raw / torch.linalg.matrix_norm(matrix, 2), rtol=0.05, atol=0)
+    torch.testing.assert_close(weight, initialized(0.01).weight)
+
+
+def test_virtual_batch_norm_starts_as_batch_norm_and_batch_norm_without_scales_is_fine() -> None:
+    virtual = VirtualBatchNorm(500, reference_rows=2)
+    initialize(virtual, InitializationSettings(), torch.Generator().manual_seed(0))
+    assert abs(virtual.weight.mean() - 1.0) < 0.004 and 0.015 < virtual.weight.std() < 0.025
+    assert not virtual.bias.any()
+    initialize(BatchNorm(3, affine=False), InitializationSettings(), torch.Generator().manual_seed(0))

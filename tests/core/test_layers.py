@@ -13,12 +13,15 @@ from torch.nn import functional
 from i2i.core import layers
 from i2i.core.layers import (
     BatchNorm,
+    ConditionalBatchNorm,
     Dropout,
     InstanceNorm,
     ReflectionPad,
     couples_batch,
     normalization_layer,
     pad_with_flipped_strips,
+    spectral_norm,
+    what_couples_batch,
 )
 from i2i.core.randomness import SampleRandom
 from i2i.core.step import Progress, StepContext, running
@@ -207,6 +210,86 @@ def test_what_couples_a_batch() -> None:
     assert couples_batch(nn.Sequential(nn.Conv2d(3, 3, 1), normalization_layer("batch", 3)))
     assert not couples_batch(nn.Sequential(nn.Conv2d(3, 3, 1), normalization_layer("instance", 3)))
     assert not couples_batch(normalization_layer("none", 3))
+    assert not couples_batch(normalization_layer("virtual", 3, reference_rows=2))
+
+
+def test_modules_say_themselves_that_they_couple() -> None:
+    class MinibatchDeviation(nn.Module):
+        couples_batch = True
+
+    class Named(MinibatchDeviation):
+        coupling = "the spread of the batch"
+
+    network = nn.Sequential(BatchNorm(3), MinibatchDeviation(), Named(), BatchNorm(3))
+    assert what_couples_batch(network) == "batch norm and MinibatchDeviation and the spread of the batch"
+    assert what_couples_batch(nn.Conv2d(3, 3, 1)) is None
+
+
+# --- batch norm by class ---------------------------------------------------------------------------------------------
+
+
+def test_conditional_batch_norm_scales_and_shifts_by_class() -> None:
+    ours, theirs = ConditionalBatchNorm(3, 2).double(), nn.BatchNorm2d(3, affine=False).double()
+    images, labels = random_images(4, 3, 5, 5), torch.tensor([0, 1, 1, 0])
+    torch.testing.assert_close(ours(images, labels), theirs(images), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        ours.scales.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+        ours.shifts.copy_(torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 2.0]]))
+    expected = theirs(images) * ours.scales[labels][..., None, None] + ours.shifts[labels][..., None, None]
+    torch.testing.assert_close(ours(images, labels), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        ours.eval()(images[:1], labels[1:2]),
+        theirs.eval()(images[:1]) * ours.scales[1][:, None, None] + ours.shifts[1][:, None, None],
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_conditional_batch_norm_takes_the_statistics_of_the_joined_batch() -> None:
+    ours, alone = ConditionalBatchNorm(3, 2).double(), ConditionalBatchNorm(3, 2).double()
+    with torch.no_grad():
+        for layer in (ours, alone):
+            layer.scales.copy_(torch.tensor([[0.5, 1.0, 2.0], [1.0, 2.0, 3.0]]))
+    images, labels = random_images(2, 3, 4, 4), torch.tensor([1, 0])
+    joined = StepContext(Progress(0, 0, 0.0), {}, SampleRandom(0, range(4)), joined=TwoEqualProcesses())
+    with running(joined):
+        result = ours(images, labels)
+    expected = alone(torch.cat([images, images]), torch.cat([labels, labels]))[:2]
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+    for key, value in alone.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-12, atol=1e-12)
+
+
+def test_conditional_batch_norm_passes_gradgradcheck() -> None:
+    layer, labels = ConditionalBatchNorm(2, 2).double(), torch.tensor([0, 1, 0])
+
+    def normalize(images: Tensor, scales: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"scales": scales}, (images, labels))
+
+    values = random_images(3, 2, 2, 2).requires_grad_(), random_images(1, 1, 2, 2)[0, 0].clone().requires_grad_()
+    assert torch.autograd.gradcheck(normalize, values)
+    assert torch.autograd.gradgradcheck(normalize, values)
+
+
+# --- spectral norm ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.Linear(6, 5), nn.ConvTranspose2d(4, 3, 2)], ids=repr)
+def test_spectral_norm_divides_by_the_largest_singular_value(layer: nn.Module) -> None:
+    assert spectral_norm(layer) is layer
+    assert what_couples_batch(layer) == "spectral norm"
+    raw = layer.get_parameter("parametrizations.weight.original")
+    for _ in range(200):  # one power iteration a look
+        _ = layer.weight
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    matrix = (raw.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else raw).flatten(1)
+    torch.testing.assert_close(weight, raw / torch.linalg.matrix_norm(matrix, 2), rtol=1e-4, atol=1e-5)
+    # In evaluation nothing moves.
+    layer.eval()
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    assert torch.equal(layer.weight, layer.weight)  # type: ignore[arg-type]
+    assert all(torch.equal(layer.state_dict()[key], value) for key, value in before.items())
 
 
 # --- padding ---------------------------------------------------------------------------------------------------------
@@ -285,6 +368,16 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(probability: float) -> Non
     assert torch.allclose(result[kept], torch.tensor(1.0 / (1.0 - probability)))
     deviation = (probability * (1.0 - probability) / result.numel()) ** 0.5
     assert abs(kept.double().mean() - (1.0 - probability)) < 4 * deviation
+
+
+def test_dropout_of_rows_of_numbers_belongs_to_samples_too() -> None:
+    layer = Dropout(0.5)
+    with running(context(range(4))):
+        together = layer(torch.ones(4, 50))
+    with running(context(range(2, 4))):
+        alone = layer(torch.ones(2, 50))
+    assert torch.equal(together[2:], alone)
+    assert set(together.unique().tolist()) == {0.0, 2.0}
 
 
 def test_dropout_outside_a_step_is_the_stock_layer() -> None:

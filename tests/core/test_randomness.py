@@ -53,6 +53,12 @@ def test_decisions_taken_together_cover_all_rows_on_every_process() -> None:
     assert first.shape == (6, 2) and torch.equal(first, second)
 
 
+def test_own_rows_of_uniform_draws() -> None:
+    whole = SampleRandom(3, range(6)).uniform("p", 4)
+    parts = [SampleRandom(3, range(6), slice(start, start + 2)).own_uniform("p", 4) for start in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
 @pytest.mark.parametrize(("seed", "purpose"), [(4, "a"), (3, "b")])
 def test_another_seed_or_purpose_gives_other_draws(seed: int, purpose: str) -> None:
     assert not torch.equal(

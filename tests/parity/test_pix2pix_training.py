@@ -64,7 +64,7 @@ class Pix2Pix:
         loss = self.adversarial.discriminator(real, fake)
         # Attached: the generator's update goes back through this very picture.
         context.carry.update(a=a, b=b, fake_b=fake_b)
-        return Losses({"real": Term(loss.real, 0.5), "fake": Term(loss.fake, 0.5)})
+        return Losses({side: Term(value, 0.5) for side, value in loss.items()})
 
     def generator_losses(self, context: StepContext) -> Losses:
         a, b, fake_b = (context.carry[name] for name in ("a", "b", "fake_b"))

@@ -1,22 +1,50 @@
-"""Discriminators, one family a file; the table below is the list of them."""
+"""Discriminators, one family a file; the unions below are the list of them."""
 
 from __future__ import annotations
 
-from i2i.core.discriminators.output import DiscriminatorOutput
+from i2i.core.discriminators.dcgan import DCGANDiscriminator, DCGANDiscriminatorSettings
+from i2i.core.discriminators.mlp import (
+    MaxoutDiscriminatorSettings,
+    MLPDiscriminator,
+    MLPDiscriminatorSettings,
+)
+from i2i.core.discriminators.output import Conditioning, DiscriminatorOutput
 from i2i.core.discriminators.patch import (
     PatchDiscriminator,
     PatchDiscriminatorSettings,
     PixelDiscriminator,
     PixelDiscriminatorSettings,
 )
+from i2i.core.discriminators.r3gan import R3GANDiscriminator, R3GANDiscriminatorSettings
+from i2i.core.discriminators.sngan import SNGANDiscriminator, SNGANDiscriminatorSettings
 
 DiscriminatorSettings = PatchDiscriminatorSettings | PixelDiscriminatorSettings
+"""Those that judge patches or pixels."""
+ImageDiscriminatorSettings = (
+    DCGANDiscriminatorSettings
+    | MLPDiscriminatorSettings
+    | MaxoutDiscriminatorSettings
+    | SNGANDiscriminatorSettings
+    | R3GANDiscriminatorSettings
+)
+"""Those that judge whole pictures of one size."""
 
 __all__ = [
+    "Conditioning",
+    "DCGANDiscriminator",
+    "DCGANDiscriminatorSettings",
     "DiscriminatorOutput",
     "DiscriminatorSettings",
+    "ImageDiscriminatorSettings",
+    "MLPDiscriminator",
+    "MLPDiscriminatorSettings",
+    "MaxoutDiscriminatorSettings",
     "PatchDiscriminator",
     "PatchDiscriminatorSettings",
     "PixelDiscriminator",
     "PixelDiscriminatorSettings",
+    "R3GANDiscriminator",
+    "R3GANDiscriminatorSettings",
+    "SNGANDiscriminator",
+    "SNGANDiscriminatorSettings",
 ]

@@ -1,16 +1,34 @@
-"""Generators, one family a file; the union below is the list of them."""
+"""Generators, one family a file; the unions below are the list of them."""
 
 from __future__ import annotations
 
+from i2i.core.generators.dcgan import DCGANGenerator, DCGANGeneratorSettings
+from i2i.core.generators.mlp import MLPGenerator, MLPGeneratorSettings
+from i2i.core.generators.r3gan import R3GANGenerator, R3GANGeneratorSettings
 from i2i.core.generators.resnet import ResNetGenerator, ResNetGeneratorSettings
+from i2i.core.generators.sngan import SNGANGenerator, SNGANGeneratorSettings
 from i2i.core.generators.unet import UNetGenerator, UNetGeneratorSettings
 
 GeneratorSettings = ResNetGeneratorSettings | UNetGeneratorSettings
+"""Those that turn pictures into pictures."""
+LatentGeneratorSettings = (
+    DCGANGeneratorSettings | MLPGeneratorSettings | SNGANGeneratorSettings | R3GANGeneratorSettings
+)
+"""Those that turn latents into pictures."""
 
 __all__ = [
+    "DCGANGenerator",
+    "DCGANGeneratorSettings",
     "GeneratorSettings",
+    "LatentGeneratorSettings",
+    "MLPGenerator",
+    "MLPGeneratorSettings",
+    "R3GANGenerator",
+    "R3GANGeneratorSettings",
     "ResNetGenerator",
     "ResNetGeneratorSettings",
+    "SNGANGenerator",
+    "SNGANGeneratorSettings",
     "UNetGenerator",
     "UNetGeneratorSettings",
 ]
