@@ -1,17 +1,21 @@
-"""``i2i data``: look through folders of pictures, get published sets."""
+"""``i2i data``: look through folders of pictures, prepare them, get published sets."""
 
 from __future__ import annotations
 
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import typer
 
+from i2i import __version__
 from i2i.data.check import DEFAULT_MIN_SIDE_PIXELS, CheckReport, check_folder
 from i2i.data.decoding import DEFAULT_MAX_PIXELS
 from i2i.data.fetch import CATALOGUE, PublishedSet, fetch_set
 from i2i.data.folders import DOWNLOAD_FOLDER
+from i2i.data.prepare import MANIFEST_NAME, Manifest, PrepareSettings, prepare_set
+from i2i.data.settings import Crop
 from i2i.errors import DataError, UsageError
 
 _SHOWN_NAMES = 10
@@ -58,6 +62,64 @@ def fetch(name: str, *, to: Path = DOWNLOAD_FOLDER, quiet: bool = False) -> None
         typer.echo(f"{folder}: {counts}")
 
 
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    size: int,
+    crop: Crop = "center",
+    channels: int = 3,
+    min_side_pixels: int = DEFAULT_MIN_SIDE_PIXELS,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    format: Literal["png", "jpg"] = "png",
+    enlarge: bool = True,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Make a clean set of squares at `out` and print what was done, as text or as one JSON object.
+
+    Raises:
+        UsageError: a number is out of range, or `out` holds something already.
+        DataError: the source is missing, or none of its pictures can be used.
+        StorageError: the result cannot be written.
+    """
+    if channels not in (1, 3):
+        raise UsageError(f"there are no pictures of {channels} channels - give --channels 1 (grey) or 3 (colour)")
+    settings = PrepareSettings(
+        size_pixels=size,
+        crop=crop,
+        channels=1 if channels == 1 else 3,
+        min_side_pixels=min_side_pixels,
+        max_pixels=max_pixels,
+        format=format,
+        enlarge=enlarge,
+    )
+    if quiet:
+        manifest = prepare_set(source, out, settings, version=__version__)
+    else:
+        manifest = _prepare_with_bar(source, out, settings)
+    if json:
+        result = {"folder": str(out), **manifest.summary()}
+        typer.echo(json_module.dumps(result, indent=2, ensure_ascii=False))
+    elif not quiet:
+        typer.echo("\n".join(manifest_lines(manifest, out)))
+
+
+def manifest_lines(manifest: Manifest, out: Path) -> list[str]:
+    """What was done, as lines of text."""
+    kept, side = manifest.pictures, manifest.settings.size_pixels
+    megabytes = sum(picture.bytes for picture in kept) / 1e6
+    lines = [f"{out}: {len(kept)} pictures of {side} x {side}, {megabytes:.1f} MB; {MANIFEST_NAME} lists all"]
+    enlarged = [
+        f"{picture.name}: from {picture.source_width} x {picture.source_height}" for picture in kept if picture.enlarged
+    ]
+    lines += _section("enlarged (--no-enlarge leaves them out)", enlarged, where=f"see {MANIFEST_NAME}")
+    for reason in sorted({item.reason for item in manifest.left_out}):
+        entries = [f"{item.source}: {item.detail}" for item in manifest.left_out if item.reason == reason]
+        lines += _section(f"left out, {reason}", entries, where=f"see {MANIFEST_NAME}")
+    return lines
+
+
 def report_lines(report: CheckReport, *, min_side_pixels: int, max_pixels: int) -> list[str]:
     """The report as lines of text."""
     lines = [f"{report.folder}: {report.pictures} pictures, {report.usable} usable, {report.file_bytes / 1e6:.1f} MB"]
@@ -82,11 +144,11 @@ def report_lines(report: CheckReport, *, min_side_pixels: int, max_pixels: int) 
     return lines
 
 
-def _section(title: str, entries: Sequence[str]) -> list[str]:
+def _section(title: str, entries: Sequence[str], *, where: str = "--json lists all") -> list[str]:
     if not entries:
         return []
     hidden = len(entries) - _SHOWN_NAMES
-    more = [f"  ... and {hidden} more (--json lists all)"] if hidden > 0 else []
+    more = [f"  ... and {hidden} more ({where})"] if hidden > 0 else []
     return [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries[:_SHOWN_NAMES]), *more]
 
 
@@ -98,3 +160,19 @@ def _fetch_with_bar(entry: PublishedSet, to: Path) -> Path:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(entry.name, total=entry.archive_bytes)
         return fetch_set(entry, to, lambda present: bar.update(task, completed=present))
+
+
+def _prepare_with_bar(source: Path, out: Path, settings: PrepareSettings) -> Manifest:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+        return prepare_set(
+            source,
+            out,
+            settings,
+            version=__version__,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

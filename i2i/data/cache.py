@@ -31,11 +31,11 @@ _LOCK_TIMEOUT_SECONDS = 3600.0
 _BLOCK = 64
 
 Produce = Callable[[str], np.ndarray]
-"""Makes the picture of a name, uint8 (side, side, 3), or raises a DataError beginning with the name to skip it."""
+"""Makes the picture of a name, uint8 (side, side, channels), or raises a DataError that begins with it."""
 
 
 class PictureStore(Sequence[np.ndarray]):
-    """Pictures of one size, read-only uint8 (side, side, 3) each.
+    """Pictures of one size, read-only uint8 (side, side, channels) each.
 
     `names` tells where each came from, `skipped` has a line for each that could not be had, beginning with its name.
     Pickled, a memory-mapped store is its path only, so that loader processes share the pages.
@@ -61,6 +61,11 @@ class PictureStore(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | Sequence[np.ndarray]:
         return list(self._pictures[index]) if isinstance(index, slice) else self._pictures[index]
 
+    @property
+    def array(self) -> np.ndarray:
+        """All pictures, read-only uint8 (N, side, side, channels), memory-mapped where they lie in a file."""
+        return np.asarray(self._pictures)
+
     def select(self, kept: Sequence[int]) -> Sequence[np.ndarray]:
         """Views of the pictures at the `kept` positions."""
         return [self._pictures[index] for index in kept]
@@ -78,7 +83,13 @@ def default_cache_folder() -> Path:
 
 
 def open_pictures(
-    names: Sequence[str], side: int, produce: Produce, *, key: Sequence[object], cache_folder: Path | None
+    names: Sequence[str],
+    side: int,
+    produce: Produce,
+    *,
+    key: Sequence[object],
+    cache_folder: Path | None,
+    channels: int = 3,
 ) -> PictureStore:
     """Have `produce` make every named picture once, or take them from the cache.
 
@@ -90,30 +101,34 @@ def open_pictures(
         produce: called from several threads.
         key: everything (JSON values) that decides the pixels.
         cache_folder: where the cache lies; None holds the pictures in memory.
+        channels: of every picture.
 
     Raises:
         DataError: `produce` refused every picture.
     """
     if cache_folder is None:
-        return _in_memory(names, side, produce)
-    digest = hashlib.sha256(json.dumps([_MAGIC.decode(), side, list(names), *key]).encode()).hexdigest()
+        return _in_memory(names, side, channels, produce)
+    # Colour pictures were here first; their files keep their names.
+    shape = [side] if channels == 3 else [side, channels]
+    digest = hashlib.sha256(json.dumps([_MAGIC.decode(), *shape, list(names), *key]).encode()).hexdigest()
     file = cache_folder / "pictures" / f"{digest}.u8"
     try:
-        store = _read(file, side, warn=False)
+        store = _read(file, side, channels, warn=False)
         if store is None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(file.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS):
-                store = _read(file, side, warn=True)  # another process may have written it while this one waited
+                # Another process may have written it while this one waited.
+                store = _read(file, side, channels, warn=True)
                 if store is None:
-                    _write(file, names, side, produce)
-                    store = _read(file, side, warn=True)
+                    _write(file, names, side, channels, produce)
+                    store = _read(file, side, channels, warn=True)
         if store is not None:
             return store
         reason = "what was written could not be read back"
     except (StorageError, OSError, NotImplementedError) as error:
         reason = str(error)
     _log.warning("cache %s cannot be used, pictures are held in memory: %s", cache_folder, reason)
-    return _in_memory(names, side, produce)
+    return _in_memory(names, side, channels, produce)
 
 
 def content_digests(folder: Path, names: Sequence[str], cache_folder: Path | None) -> dict[str, str]:
@@ -177,8 +192,8 @@ def _produce_all(names: Sequence[str], produce: Produce) -> Iterator[tuple[str, 
             yield from zip(block, pool.map(attempt, block), strict=True)
 
 
-def _in_memory(names: Sequence[str], side: int, produce: Produce) -> PictureStore:
-    pictures = np.empty((len(names), side, side, 3), np.uint8)
+def _in_memory(names: Sequence[str], side: int, channels: int, produce: Produce) -> PictureStore:
+    pictures = np.empty((len(names), side, side, channels), np.uint8)
     kept: list[str] = []
     skipped: list[str] = []
     for name, result in _produce_all(names, produce):
@@ -191,7 +206,7 @@ def _in_memory(names: Sequence[str], side: int, produce: Produce) -> PictureStor
     return PictureStore(pictures[: len(kept)], kept, skipped)
 
 
-def _write(file: Path, names: Sequence[str], side: int, produce: Produce) -> None:
+def _write(file: Path, names: Sequence[str], side: int, channels: int, produce: Produce) -> None:
     kept: list[str] = []
     skipped: list[str] = []
     checksum = hashlib.sha256()
@@ -200,7 +215,7 @@ def _write(file: Path, names: Sequence[str], side: int, produce: Produce) -> Non
             if isinstance(result, str):
                 skipped.append(result)
                 continue
-            assert result.shape == (side, side, 3) and result.dtype == np.uint8
+            assert result.shape == (side, side, channels) and result.dtype == np.uint8
             raw = result.tobytes()
             output.write(raw)
             checksum.update(raw)
@@ -212,7 +227,7 @@ def _write(file: Path, names: Sequence[str], side: int, produce: Produce) -> Non
         output.write(_TRAILER.pack(checksum.digest(), len(description), _MAGIC))
 
 
-def _read(file: Path, side: int, *, warn: bool) -> PictureStore | None:
+def _read(file: Path, side: int, channels: int, *, warn: bool) -> PictureStore | None:
     """Open a cache file; None if there is none or it is damaged."""
     try:
         if not file.exists():
@@ -226,7 +241,7 @@ def _read(file: Path, side: int, *, warn: bool) -> PictureStore | None:
         if description["side"] != side:
             raise ValueError("it holds pictures of another size")
         names, skipped = description["names"], description["skipped"]
-        shape = (len(names), side, side, 3)
+        shape = (len(names), side, side, channels)
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         if warn:
             _log.warning("cache file %s is damaged and is made anew: %s", file, error)

@@ -17,6 +17,10 @@ RESULTS_SUFFIX = "_translated"
 _JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 
 
+class MissingFolderError(DataError):
+    """A folder is missing that no command of ours can fetch."""
+
+
 def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
     """Find all pictures in `folder` and below it.
 
@@ -48,26 +52,37 @@ def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
     return sorted(found)
 
 
+def is_hidden_or_junk(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or is what systems leave behind."""
+    return name.startswith(".") or name in _JUNK_FOLDERS
+
+
 def _may_hold_originals(name: str) -> bool:
-    return not name.startswith(".") and name not in _JUNK_FOLDERS and not name.endswith(RESULTS_SUFFIX)
+    return not is_hidden_or_junk(name) and not name.endswith(RESULTS_SUFFIX)
 
 
-def check_folder_exists(folder: Path, *, fetch: str | None = None) -> None:
-    """Refuse a missing folder, naming the command that gets its contents if `fetch` names a published set.
+def check_folder_exists(folder: Path, *, fetch: str | None = None, holds: str = "") -> None:
+    """Refuse a missing folder.
+
+    Args:
+        folder: which must be there.
+        fetch: the published set that it belongs to, if any; the error names the command that gets it.
+        holds: what has to lie in it, for the error.
 
     Raises:
+        MissingFolderError: it is missing, and nothing is known about where its contents come from.
         DataError: it is missing or no folder.
     """
     if folder.is_dir():
         return
     if folder.exists():
         raise DataError(f"{folder}: is a file, not a folder - name the folder that holds the pictures")
-    remedy = "create it or name another folder"
-    if fetch is not None:
-        elsewhere = folder.name == fetch and folder.parent != DOWNLOAD_FOLDER
-        to = f" --to {shlex.quote(str(folder.parent))}" if elsewhere else ""
-        remedy = f"get it with: i2i data fetch {fetch}{to}"
-    raise DataError(f"{folder}: no such folder - {remedy}")
+    if fetch is not None and fetch in folder.parts:
+        to = next(parent for parent in (folder, *folder.parents) if parent.name == fetch).parent
+        elsewhere = "" if to == DOWNLOAD_FOLDER else f" --to {shlex.quote(str(to))}"
+        raise DataError(f"{folder}: no such folder - get it with: i2i data fetch {fetch}{elsewhere}")
+    inside = f" with {holds} in it" if holds else ""
+    raise MissingFolderError(f"{folder}: no such folder - create it{inside}, or name another folder")
 
 
 def _refuse(error: OSError) -> None:

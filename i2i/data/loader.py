@@ -1,7 +1,7 @@
-"""Batches of training pictures on the device, read ahead by worker processes.
+"""Batches of training samples on the device: indexed there, or else read ahead by worker processes.
 
-What a batch holds follows from its first counter alone, so neither the number of workers nor where a resumed run sets
-in can change it.
+What a batch holds follows from its first counter alone, so neither the number of workers, nor where the pictures lie,
+nor where a resumed run sets in can change it.
 
 Workers are started by "forkserver" (Linux, macOS) or "spawn" (Windows), never by a plain fork: a fork copies a process
 whose other threads (OpenMP, CUDA, gloo, a tracker) may hold locks that nobody in the copy will ever release. Nor are
@@ -26,15 +26,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from i2i.data.dataset import Stream
+from i2i.data.dataset import IndexedStream, Stream
 from i2i.errors import DataError, RecipeError
 
 _log = logging.getLogger(__name__)
 
 _AHEAD_PER_WORKER = 4
+_SHARE_OF_FREE_MEMORY = 0.25
+"""Of the device's free memory, what one stream may take; the rest is for the networks and what they compute."""
+_COPY_BYTES = 1 << 28
 
 Batch = dict[str, Tensor]
-"""Stream name -> (n, 3, H, W) float32 in [-1, 1]."""
+"""Stream name -> pictures (n, C, H, W) float32 in [-1, 1], or (n, ...) of anything else, such as (n,) int64 labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +81,19 @@ class BatchLayout:
 class StreamLoader:
     """Draws batches from named streams.
 
+    Samples that are uint8 (H, W, C) with C 1 or 3 are pictures and arrive as float32 (n, C, H, W) in [-1, 1]. All
+    others pass through unscaled, stacked: class numbers arrive as (n,) int64.
+
+    The samples of an :class:`i2i.data.dataset.IndexedStream` are kept on a CUDA device when they fit into a share of
+    its free memory, and whole batches are indexed and mirrored there, without worker processes. On any other device
+    they are indexed where they lie (memory or a mapped file). The same bits arrive either way.
+
     Args:
         streams: by name.
         batch_size: samples of the joined batch, over all micro-batches and ranks.
         rank, world_size, micro_batches: see :class:`BatchLayout`.
-        workers: processes that read ahead; 0 reads within `draw`, which for cached pictures is quick (some 60
-            microseconds a picture of 256 px).
+        workers: processes that read ahead what is not indexed; 0 reads within `draw`, which for cached pictures is
+            quick (some 60 microseconds a picture of 256 px).
         device: where the batches go.
 
     `workers` falls to 0 when a worker process is lost.
@@ -107,6 +117,8 @@ class StreamLoader:
         self.workers = workers
         self._device = torch.device(device)
         self._readers: dict[tuple[str, ...], _ReadAhead] = {}
+        self._kept: dict[str, _Rows | None] = {}
+        self._half_range: Tensor | None = None
 
     def draw(self, names: tuple[str, ...], first_counter: int) -> list[Batch]:
         """Draw our rank's share of the joined batch: counters ``first_counter .. first_counter + batch_size - 1``.
@@ -119,7 +131,7 @@ class StreamLoader:
             first_counter: global counter of the joined batch's first sample.
 
         Returns:
-            One dictionary a micro-batch: name -> (n, 3, H, W) float32 in [-1, 1], channels_last, on the device.
+            One dictionary a micro-batch: name -> samples on the device, pictures in channels_last; see the class.
 
         Raises:
             DataError: a stream does not exist, or its pictures can no longer be read.
@@ -129,19 +141,25 @@ class StreamLoader:
             raise DataError(
                 f"there is no data stream {unknown[0]!r} - this data has: {', '.join(sorted(self._streams))}"
             )
-        raw = self._read(names, first_counter)
-        joined = {name: self._to_device(raw[name]) for name in names}
+        indexed = {name: rows for name in names if (rows := self._rows(name)) is not None}
+        others = tuple(name for name in names if name not in indexed)
+        raw = self._read(others, first_counter) if others else {}
+        if indexed:
+            counters = np.asarray(self._layout.counters(first_counter), np.int64)
+            raw |= {name: rows.take(counters) for name, rows in indexed.items()}
+        joined = {name: self._finish(raw[name]) for name in names}
         size = self._layout.samples_per_micro_batch
         return [
-            {name: images[start : start + size] for name, images in joined.items()}
+            {name: samples[start : start + size] for name, samples in joined.items()}
             for start in range(0, size * self._layout.micro_batches, size)
         ]
 
     def close(self) -> None:
-        """End the worker processes; a later draw starts new ones."""
+        """End the worker processes and let go of the device's memory; a later draw starts anew."""
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+        self._kept.clear()
 
     def __enter__(self) -> StreamLoader:
         return self
@@ -168,19 +186,76 @@ class StreamLoader:
             self.close()
             return source[first_counter]
 
-    def _to_device(self, pictures: Tensor) -> Tensor:
-        """uint8 (n, H, W, 3) -> float32 (n, 3, H, W) in [-1, 1] on the device; the bytes travel, not the floats."""
-        if self._device.type == "cuda":
-            pinned = pictures if pictures.is_pinned() else pictures.pin_memory()
-            pictures = pinned.to(self._device, non_blocking=True)
+    def _rows(self, name: str) -> _Rows | None:
+        """Where the stream `name` is indexed; None if its samples are to be read one by one."""
+        if name not in self._kept:
+            stream = self._streams[name]
+            indexed = isinstance(stream, IndexedStream)
+            self._kept[name] = _Rows.of(stream, self._device, self.workers) if indexed else None
+        return self._kept[name]
+
+    def _finish(self, samples: Tensor) -> Tensor:
+        """Stacked samples anywhere -> on the device, pictures as float32 (n, C, H, W) in [-1, 1]."""
+        if self._device.type == "cuda" and not samples.is_cuda:
+            pinned = samples if samples.is_pinned() else samples.pin_memory()
+            samples = pinned.to(self._device, non_blocking=True)
         else:
-            pictures = pictures.to(self._device)
-        # The permuted view of (n, H, W, 3) is channels_last already.
-        return pictures.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
+            samples = samples.to(self._device)
+        if samples.dtype != torch.uint8 or samples.ndim != 4 or samples.shape[-1] not in (1, 3):
+            return samples
+        # The bytes have travelled, not the floats; and the permuted view of (n, H, W, C) is channels_last already.
+        # A tensor divides: by a plain number CUDA multiplies with the reciprocal, which rounds differently from a CPU.
+        if self._half_range is None:
+            self._half_range = torch.tensor(127.5, device=self._device)
+        return samples.permute(0, 3, 1, 2).to(torch.float32).div_(self._half_range).sub_(1.0)
+
+
+class _Rows:
+    """The rows of an indexed stream, on the device or where they lie."""
+
+    def __init__(self, stream: IndexedStream, kept: Tensor | None) -> None:
+        self._stream = stream
+        self._kept = kept
+
+    @classmethod
+    def of(cls, stream: IndexedStream, device: torch.device, workers: int) -> _Rows | None:
+        """Keep the rows on the device if they fit; None where worker processes had better read them."""
+        rows = stream.rows
+        if device.type != "cuda":
+            return cls(stream, None)
+        free, _ = torch.cuda.mem_get_info(device)
+        if rows.nbytes <= _SHARE_OF_FREE_MEMORY * free:
+            return cls(stream, _copied(rows, device))
+        # A file that is larger than the memory is waited for at every draw, unless it is read ahead.
+        return None if workers else cls(stream, None)
+
+    def take(self, counters: np.ndarray) -> Tensor:
+        """The samples `counters` (n,): (n, ...) as stored, a copy."""
+        indices, mirrored = self._stream.places(counters)
+        if self._kept is None:
+            taken = np.take(np.asarray(self._stream.rows), indices, axis=0)
+            if mirrored.any():
+                taken[mirrored] = taken[mirrored, :, ::-1]
+            return torch.from_numpy(taken)
+        device = self._kept.device
+        samples = self._kept.index_select(0, torch.from_numpy(indices).to(device))
+        if mirrored.any():
+            mask = torch.from_numpy(mirrored).to(device).view(-1, 1, 1, 1)
+            samples = torch.where(mask, samples.flip(2), samples)
+        return samples
+
+
+def _copied(rows: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device, made in parts, so that no second one is needed in memory."""
+    kept = torch.empty(rows.shape, dtype=torch.from_numpy(rows[:0].copy()).dtype, device=device)
+    per_part = max(1, _COPY_BYTES // max(1, rows.nbytes // max(1, len(rows))))
+    for start in range(0, len(rows), per_part):
+        kept[start : start + per_part] = torch.from_numpy(rows[start : start + per_part].copy()).to(device)
+    return kept
 
 
 class _RankBatches(Dataset[dict[str, Tensor]]):
-    """Joined batch's first counter -> our share: name -> uint8 (micro_batches * n, H, W, 3)."""
+    """Joined batch's first counter -> our share: name -> (micro_batches * n, ...), as the streams give it."""
 
     def __init__(self, streams: Mapping[str, Stream], layout: BatchLayout) -> None:
         self._streams = dict(streams)

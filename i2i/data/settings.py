@@ -1,11 +1,22 @@
-"""What a recipe may say about its data; every variant is told apart by `kind`."""
+"""What a recipe may say about its data; every variant is told apart by `kind`.
+
+Every variant says under which keys it has paths (`path_keys`), so that a run can keep them whole.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from i2i.core.image_shape import ImageShape
 
 PublishedSetName = Literal["horse2zebra"]
+Crop = Literal["center", "none"]
+""" "center" cuts the largest square out of the middle, "none" lets go of the aspect ratio."""
+
+_SMALLEST_SIZE_PIXELS = 4
+_LARGEST_SIZE_PIXELS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +52,21 @@ class UnpairedFoldersSettings:
     cache: bool = True
     fetch: PublishedSetName | None = None
 
+    streams: ClassVar[Sequence[str]] = ("a", "b")
+    pixels_key: ClassVar[str] = "crop_pixels"
+    path_keys: ClassVar[Sequence[str]] = ("root", "a", "b", "test_a", "test_b")
+    displaces: ClassVar[Mapping[str, Sequence[str]]] = {
+        "root": ("a", "b"),
+        "a": ("root", "fetch"),
+        "b": ("root", "fetch"),
+    }
+    """Given on top of another recipe, a key takes the place of these."""
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(3, self.crop_pixels)
+
     def __post_init__(self) -> None:
         if self.root is None and (self.a is None or self.b is None):
             raise ValueError("name the pictures: either root, or both a and b")
@@ -71,16 +97,205 @@ class DrawnAnimalsSettings:
     flip: bool = True
     seed: int = 0
 
+    streams: ClassVar[Sequence[str]] = ("a", "b")
+    pixels_key: ClassVar[str] = "size_pixels"
+    path_keys: ClassVar[Sequence[str]] = ()
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(3, self.size_pixels)
+
     def __post_init__(self) -> None:
         if self.size_pixels < 8:
             raise ValueError(f"size_pixels is {self.size_pixels}; it must be at least 8")
-        if self.pictures < 1:
-            raise ValueError(f"pictures is {self.pictures}; it must be at least 1")
-        if self.test_pictures < 0:
-            raise ValueError(f"test_pictures is {self.test_pictures}; it cannot be negative")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it cannot be negative")
+        _check_drawn(self.pictures, self.test_pictures, self.seed)
 
 
-DataSettings = UnpairedFoldersSettings | DrawnAnimalsSettings
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderSettings:
+    """One set of pictures: those of a folder and all folders below it, or of a .zip file, which is read in place.
+
+    Every picture is cropped as `crop` says, resized to a square of `size_pixels` (bicubic) and kept with `channels` 1
+    (grey) or 3 (colour); with `flip`, half of the training pictures are mirrored. Pictures with a side under
+    `min_side_pixels` or of more than `max_pixels` are skipped.
+
+    `labels`: the folders directly below `root` are classes, numbered in the order of their names (code points).
+    `test`: a folder or .zip file with test pictures, with the same class folders if there are labels.
+    `cache`: keep the resized pictures on disk, under ``$I2I_CACHE`` or ``~/.cache/i2i``.
+    """
+
+    kind: Literal["image_folder"] = "image_folder"
+    root: str
+    size_pixels: int = 64
+    channels: Literal[1, 3] = 3
+    crop: Crop = "center"
+    flip: bool = True
+    labels: bool = False
+    test: str | None = None
+    min_side_pixels: int = 16
+    max_pixels: int = 200_000_000
+    cache: bool = True
+
+    pixels_key: ClassVar[str] = "size_pixels"
+    path_keys: ClassVar[Sequence[str]] = ("root", "test")
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """What training can draw."""
+        return _labelled_streams(self.labels)
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(self.channels, self.size_pixels)
+
+    def __post_init__(self) -> None:
+        _check_root(self.root)
+        _check_size(self.size_pixels)
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is {self.channels}; needs 1 (grey) or 3 (colour)")
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels is {self.max_pixels}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdxSettings:
+    """MNIST, Fashion-MNIST or any other set in their file format: grey pictures and class numbers.
+
+    `root` holds ``train-images-idx3-ubyte`` and, for `labels`, ``train-labels-idx1-ubyte``, plain or as ``.gz``; the
+    same with ``t10k`` in place of ``train``, where they are there, are the test pictures.
+
+    `size_pixels`: pictures of 28 pixels get a black margin of 2 for 32; to any other size they are resized (bicubic).
+    `flip`: mirror half of the training pictures; digits and letters do not stand it, clothes do.
+
+    Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (the format is described there).
+    """
+
+    kind: Literal["idx"] = "idx"
+    root: str
+    size_pixels: int = 28
+    flip: bool = False
+    labels: bool = False
+
+    pixels_key: ClassVar[str] = "size_pixels"
+    path_keys: ClassVar[Sequence[str]] = ("root",)
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """What training can draw."""
+        return _labelled_streams(self.labels)
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(1, self.size_pixels)
+
+    def __post_init__(self) -> None:
+        _check_root(self.root)
+        _check_size(self.size_pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar10Settings:
+    """CIFAR-10: colour photos of 32 pixels in ten classes.
+
+    `root` is the published ``cifar-10-python.tar.gz``, a folder that holds it or its extracted batches, or a folder
+    with ``train`` and ``test``, each with a folder a class. Nothing in the archive is run, though it is pickled.
+
+    `size_pixels`: other sizes than 32 are resized to (bicubic).
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
+    """
+
+    kind: Literal["cifar10"] = "cifar10"
+    root: str
+    size_pixels: int = 32
+    flip: bool = True
+    labels: bool = False
+    cache: bool = True
+
+    pixels_key: ClassVar[str] = "size_pixels"
+    path_keys: ClassVar[Sequence[str]] = ("root",)
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """What training can draw."""
+        return _labelled_streams(self.labels)
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(3, self.size_pixels)
+
+    def __post_init__(self) -> None:
+        _check_root(self.root)
+        _check_size(self.size_pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnDigitsSettings:
+    """Handwritten-looking digits that code draws, white on black and labelled: nothing to download.
+
+    `seed` says which digits are drawn; it is apart from the training seed, so that runs with other seeds see the same
+    set. Every class has as many pictures as any other, or one fewer.
+    """
+
+    kind: Literal["drawn_digits"] = "drawn_digits"
+    size_pixels: int = 28
+    pictures: int = 10_000
+    test_pictures: int = 1000
+    labels: bool = True
+    seed: int = 0
+
+    pixels_key: ClassVar[str] = "size_pixels"
+    path_keys: ClassVar[Sequence[str]] = ()
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """What training can draw."""
+        return _labelled_streams(self.labels)
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the pictures that training sees."""
+        return ImageShape(1, self.size_pixels)
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size_pixels <= 128:
+            raise ValueError(f"size_pixels is {self.size_pixels}; needs 16 to 128")
+        _check_drawn(self.pictures, self.test_pictures, self.seed)
+
+
+DataSettings = (
+    UnpairedFoldersSettings
+    | DrawnAnimalsSettings
+    | ImageFolderSettings
+    | IdxSettings
+    | Cifar10Settings
+    | DrawnDigitsSettings
+)
 """Every way a recipe may name its data."""
+
+
+def _labelled_streams(labels: bool) -> Sequence[str]:
+    return ("real", "label") if labels else ("real",)
+
+
+def _check_root(root: str) -> None:
+    if not root.strip():
+        raise ValueError("root is empty; name the folder or file that holds the pictures")
+
+
+def _check_size(size_pixels: int) -> None:
+    if not _SMALLEST_SIZE_PIXELS <= size_pixels <= _LARGEST_SIZE_PIXELS:
+        raise ValueError(f"size_pixels is {size_pixels}; needs {_SMALLEST_SIZE_PIXELS} to {_LARGEST_SIZE_PIXELS}")
+
+
+def _check_drawn(pictures: int, test_pictures: int, seed: int) -> None:
+    if pictures < 1:
+        raise ValueError(f"pictures is {pictures}; it must be at least 1")
+    if test_pictures < 0:
+        raise ValueError(f"test_pictures is {test_pictures}; it cannot be negative")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it cannot be negative")

@@ -119,7 +119,7 @@ def _folders(settings: UnpairedFoldersSettings) -> dict[str, Path]:
         folders = {"a": Path(settings.a), "b": Path(settings.b)}
     else:
         root = Path(settings.root).expanduser()
-        check_folder_exists(root, fetch=settings.fetch)
+        check_folder_exists(root, fetch=settings.fetch, holds="trainA and trainB (testA and testB, if there are any)")
         folders = {"a": root / "trainA", "b": root / "trainB"}
         folders |= {
             role: root / name for role, name in (("test_a", "testA"), ("test_b", "testB")) if (root / name).is_dir()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from i2i.cli import main
 from i2i.commands import data
 from i2i.data import fetch as fetching
 from i2i.data.fetch import PublishedSet
@@ -64,3 +65,65 @@ def test_fetch_reports_what_is_there(
     write_pictures(tmp_path / "tiny" / "trainA", 2)
     data.fetch("tiny", to=tmp_path, quiet=quiet)
     assert capsys.readouterr().out == ("" if quiet else f"{tmp_path / 'tiny'}: 2 trainA\n")
+
+
+def _prepare(tmp_path: Path, *words: str) -> int:
+    write_pictures(tmp_path / "raw", 3, side=24)
+    (tmp_path / "raw" / "twin.png").write_bytes((tmp_path / "raw" / "00.png").read_bytes())
+    return main(["data", "prepare", str(tmp_path / "raw"), str(tmp_path / "out"), *words])
+
+
+def test_prepare_says_what_it_made_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _prepare(tmp_path, "--size", "32") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'out'}: 3 pictures of 32 x 32, ")
+    assert lines[0].endswith("; manifest.json lists all")
+    assert lines[1] == "enlarged (--no-enlarge leaves them out): 3"
+    assert lines[2] == "  00.png: from 24 x 24"
+    assert lines[-2:] == ["left out, same file: 1", "  twin.png: as 00.png"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_prepare_as_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--size", "16", "--channels", "1", "--crop", "none", "--format", "jpg", "--min-side", "20"]
+    assert _prepare(tmp_path, *words, "--json", "--quiet") == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert captured.err == ""
+    assert result["folder"] == str(tmp_path / "out")
+    assert result["counts"]["kept"] == 3 and result["counts"]["left_out_by_reason"] == {"same file": 1}
+    assert result["settings"] == {
+        "size_pixels": 16, "crop": "none", "channels": 1, "min_side_pixels": 20, "enlarge": True, "format": "jpg",
+        "max_pixels": 200_000_000,
+    }  # fmt: skip
+    assert result["i2i"] == json.loads((tmp_path / "out" / "manifest.json").read_text())["i2i"]
+    (tmp_path / "out").rename(tmp_path / "away")
+    assert _prepare(tmp_path, "--size", "16", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--size", "2"], 2, "the size is 2 pixels - give --size 4 to 4096"),
+        (["--size", "8", "--channels", "2"], 2, "there are no pictures of 2 channels - give --channels 1 (grey) or 3"),
+        ([], 2, "Missing option '--size'"),
+        (["--size", "8", "--min-side", "1000"], 4, "none of 4 pictures can be used; the first: 00.png: too small"),
+        (["--size", "32", "--no-enlarge"], 4, "the first: 00.png: would be enlarged, 24 x 24, a side under 32"),
+    ],
+)
+def test_prepare_refuses_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    assert _prepare(tmp_path, *words) == code
+    error = capsys.readouterr().err
+    assert message in error and error.strip().count("\n") == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_keeps_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("precious")
+    assert _prepare(tmp_path, "--size", "16") == 2
+    assert "out: is not empty - remove it or name another folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i.data.folders import find_pictures
+from i2i.data.folders import MissingFolderError, check_folder_exists, find_pictures
 from i2i.errors import DataError
 
 
@@ -66,6 +66,19 @@ def test_missing_published_set_names_the_one_command(tmp_path: Path, monkeypatch
         find_pictures(Path("datasets/horse2zebra"), fetch="horse2zebra")
     with pytest.raises(DataError, match=r"i2i data fetch horse2zebra --to '/big disk'$"):
         find_pictures(Path("/big disk/horse2zebra"), fetch="horse2zebra")
+
+
+def test_a_set_is_offered_only_where_it_would_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"i2i data fetch horse2zebra --to sets$"):
+        find_pictures(Path("sets/horse2zebra/trainA"), fetch="horse2zebra")
+    with pytest.raises(MissingFolderError, match=r"^my_horses: no such folder - create it, or name another folder$"):
+        find_pictures(Path("my_horses"), fetch="horse2zebra")
+
+
+def test_a_missing_folder_is_described(tmp_path: Path) -> None:
+    with pytest.raises(MissingFolderError, match="create it with trainA and trainB in it, or name another folder"):
+        check_folder_exists(tmp_path / "maps", holds="trainA and trainB")
 
 
 def test_results_of_translating_are_no_pictures_to_train_on(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from i2i.data import loader as loader_module
 from i2i.data.dataset import Stream
+from i2i.data.indexed import RowStream
 from i2i.data.loader import BatchLayout, StreamLoader
 from i2i.data.settings import UnpairedFoldersSettings
 from i2i.data.streams import open_streams
@@ -164,3 +166,110 @@ def test_on_a_gpu_the_numbers_are_the_same(streams: Mapping[str, Stream], worker
             assert all(images.is_cuda for batch in batches for images in batch.values())
             moved = [{name: images.cpu() for name, images in batch.items()} for batch in batches]
             assert _equal(moved, alone.draw(_BOTH, counter))
+
+
+class _OneByOne:
+    """Hides that a stream can be indexed."""
+
+    def __init__(self, stream: RowStream) -> None:
+        self._stream = stream
+        self.images_per_epoch = stream.images_per_epoch
+
+    def __getitem__(self, counter: int) -> np.ndarray:
+        return self._stream[counter]
+
+
+class _OnlyAtOnce(RowStream):
+    """Fails when it is asked for a single sample."""
+
+    def __getitem__(self, counter: int) -> np.ndarray:
+        raise AssertionError("samples were read one by one")
+
+
+def _indexed(channels: int, count: int = 11) -> dict[str, RowStream]:
+    rng = np.random.default_rng(channels)
+    return {
+        "real": RowStream(samples=rng.integers(0, 256, (count, 6, 6, channels), np.uint8), seed=4, flip=True),
+        "label": RowStream(samples=rng.integers(0, 10, count), seed=4),
+        "vector": RowStream(samples=rng.normal(size=(count, 5)).astype(np.float32), seed=4),
+    }
+
+
+_ALL = ("real", "label", "vector")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("ranks", "micro_batches"), [(1, 1), (2, 1), (2, 3)])
+def test_indexed_streams_give_the_same_bits_as_read_one_by_one(channels: int, ranks: int, micro_batches: int) -> None:
+    streams = _indexed(channels)
+    hidden = {name: _OneByOne(stream) for name, stream in streams.items()}
+    for rank in range(ranks):
+        fast = StreamLoader(streams, 12, rank, ranks, micro_batches)
+        slow = StreamLoader(hidden, 12, rank, ranks, micro_batches)
+        for counter in (0, 12, 5, 1000):
+            assert _equal(fast.draw(_ALL, counter), slow.draw(_ALL, counter))
+
+
+def test_what_is_no_picture_passes_through_as_it_is() -> None:
+    streams = _indexed(1)
+    (batch,) = StreamLoader(streams, 4).draw(_ALL, 20)
+    assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in batch.items()} == {
+        "real": (torch.float32, (4, 1, 6, 6)),
+        "label": (torch.int64, (4,)),
+        "vector": (torch.float32, (4, 5)),
+    }
+    assert batch["label"].tolist() == [int(streams["label"][counter]) for counter in range(20, 24)]
+    assert np.array_equal(batch["vector"][2].numpy(), streams["vector"][22])
+    pixels = torch.from_numpy(streams["real"][21]).permute(2, 0, 1)
+    assert torch.equal(batch["real"][1], pixels.float() / 127.5 - 1)
+    assert batch["real"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_indexed_streams_need_no_processes_and_mix_with_others() -> None:
+    only = _OnlyAtOnce(samples=np.arange(5), seed=0)
+    with StreamLoader({"label": only, "x": CountingStream()}, 2, workers=1) as loader:
+        labels = [loader.draw(("label",), first)[0]["label"].tolist() for first in range(0, 10, 2)]
+        assert loader._readers == {}
+        for first in (0, 2, 4):
+            (batch,) = loader.draw(("label", "x"), first)
+            assert _counters(batch["x"]) == [first, first + 1]
+            assert batch["label"].tolist() == labels[first // 2]
+        assert list(loader._readers) == [("x",)]
+    assert sorted([*labels[0], *labels[1], labels[2][0]]) == list(range(5))
+
+
+def test_rows_kept_on_a_device_are_indexed_and_mirrored_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "_COPY_BYTES", 300)  # several parts
+    for stream in _indexed(3, count=23).values():
+        kept = loader_module._copied(stream.rows, torch.device("cpu"))
+        assert np.array_equal(kept.numpy(), stream.rows)
+        counters = np.arange(40, 80)
+        there = loader_module._Rows(stream, kept).take(counters)
+        here = loader_module._Rows(stream, None).take(counters)
+        assert there.dtype == here.dtype and torch.equal(there, here)
+
+
+@pytest.mark.parametrize(("free", "workers", "kept"), [(4 * 1188, 0, "device"), (4700, 0, "memory"), (4700, 2, "read")])
+def test_a_gpu_keeps_what_fits_into_a_share_of_its_memory(
+    monkeypatch: pytest.MonkeyPatch, free: int, workers: int, kept: str
+) -> None:
+    stream = _indexed(3)["real"]
+    assert stream.rows.nbytes == 1188
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    monkeypatch.setattr(loader_module, "_copied", lambda rows, device: torch.from_numpy(rows.copy()))
+    rows = loader_module._Rows.of(stream, torch.device("cuda"), workers)
+    if kept == "read":
+        assert rows is None
+    else:
+        assert rows is not None and (rows._kept is not None) == (kept == "device")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [1, 3])
+def test_on_a_gpu_indexed_streams_give_the_same_bits(channels: int) -> None:
+    streams = _indexed(channels)
+    here, there = StreamLoader(streams, 4), StreamLoader(streams, 4, device="cuda")
+    for counter in range(0, 40, 4):
+        (batch,) = there.draw(_ALL, counter)
+        assert all(tensor.is_cuda for tensor in batch.values())
+        assert _equal([{name: tensor.cpu() for name, tensor in batch.items()}], here.draw(_ALL, counter))

@@ -169,7 +169,7 @@ def test_if_no_picture_is_good_the_folder_is_named(root: Path) -> None:
 def test_a_missing_published_set_is_an_error_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"horse2zebra: no such folder - get it with: i2i data fetch horse2zebra --to "):
         open_streams(_settings(tmp_path / "horse2zebra", fetch="horse2zebra"), seed=0)
-    with pytest.raises(DataError, match="other: no such folder - create it or name another folder"):
+    with pytest.raises(DataError, match="other: no such folder - create it with trainA and trainB"):
         open_streams(_settings(tmp_path / "other"), seed=0)
     (tmp_path / "horse2zebra").mkdir()
     with pytest.raises(DataError, match="trainA: no such folder - create it"):
