@@ -2,6 +2,8 @@
 
     model = i2i.load("runs/cyclegan_demo-...")      # or a .safetensors file
     zebras = model(horses)                          # (N, H, W, 3) uint8 RGB in, the same out
+    generator = i2i.load("runs/dcgan_mnist-...")    # a model without an input picture
+    digits = generator(generator.latents(range(9))) # (9, H, W, C) uint8
     i2i.train("cyclegan_demo", overrides=["training.length.minutes=2"])
 
 Importing the package loads no torch; the functions below do so when first called.
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from i2i.inference.image_model import ImageModel
+    from i2i.inference.latent_model import LatentModel
     from i2i.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -26,12 +29,12 @@ def load(
     direction: str | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
-) -> ImageModel:
-    """Load a model to call on pictures: uint8 RGB arrays (N, H, W, 3) in, the same out.
+) -> ImageModel | LatentModel:
+    """Load a model to call: on pictures, uint8 RGB arrays (N, H, W, 3) in, the same out; a generator on latents.
 
     Args:
         model: a run folder, a checkpoint folder or a `.safetensors` file.
-        direction: "AtoB" or "BtoA"; the model's first by default.
+        direction: "AtoB" or "BtoA"; the model's first by default. A generator has none.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: arithmetic of the network.
 
@@ -39,9 +42,9 @@ def load(
         i2i.errors.ModelError: there is no model, or it is damaged.
         i2i.errors.UsageError: it has no such direction, or the device is not there.
     """
-    from i2i.inference import load_model
+    from i2i.inference import load_any_model
 
-    return load_model(model, device, direction, precision)
+    return load_any_model(model, device, direction, precision)
 
 
 def train(
@@ -68,6 +71,10 @@ def train(
     """
     import tempfile
 
+    if isinstance(overrides, str) or not all(isinstance(entry, str) for entry in overrides):
+        from i2i.errors import UsageError
+
+        raise UsageError(f"overrides is {overrides!r}; needs a list of texts, such as overrides=['seed=3']")
     from i2i.commands import train as command
     from i2i.recipe import Recipe, dump_recipe
 

@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from i2i.inference.image_model import ImageModel, Precision, resolve_model
+from i2i.errors import UsageError
+from i2i.inference.image_model import ImageModel
+from i2i.inference.latent_model import LatentModel
+from i2i.inference.model_file import read_metadata, resolve_model
+from i2i.inference.runtime import Precision
 
-__all__ = ["ImageModel", "load_model", "resolve_model"]
+__all__ = ["ImageModel", "LatentModel", "load_any_model", "load_generator", "load_model", "resolve_model"]
 
 
 def load_model(
     path: Path | str, device: str = "auto", direction: str | None = None, precision: Precision = "fp32"
 ) -> ImageModel:
-    """Load the model at `path`: a run folder, a checkpoint folder or a ``.safetensors``.
+    """Load the model at `path` that translates pictures: a run folder, a checkpoint folder or a ``.safetensors``.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps``.
-        direction: name of an entry point such as ``BtoA``; the first one by default.
+        direction: name of an entry point such as ``BtoA``, in any case; the first one by default.
 
     Raises:
-        ModelError: no model, damaged, written by something else or by a newer version.
+        ModelError: no model, damaged, written by something else or by a newer version, or a generator.
         UsageError: no such direction or device.
     """
-    return ImageModel.load(Path(path), device, direction, precision)
+    return ImageModel.load(Path(path), device, _spelt(direction), precision)
+
+
+def load_generator(path: Path | str, device: str = "auto", precision: Precision = "fp32") -> LatentModel:
+    """Load the model at `path` that makes pictures out of latents; see `load_model`.
+
+    Raises:
+        ModelError: no model, damaged, written by something else or by a newer version, or no generator.
+        UsageError: no such device.
+    """
+    return LatentModel.load(Path(path), device, precision)
+
+
+def load_any_model(
+    path: Path | str, device: str = "auto", direction: str | None = None, precision: Precision = "fp32"
+) -> ImageModel | LatentModel:
+    """Load the model at `path`, whichever of the two kinds it is.
+
+    Raises:
+        ModelError, UsageError: as `load_model`; a generator has no direction.
+    """
+    file = resolve_model(Path(path))
+    if read_metadata(file).translates:
+        return load_model(file, device, direction, precision)
+    if direction is not None:
+        raise UsageError(f"{file}: a generator has no direction {direction!r} - leave it out")
+    return load_generator(file, device, precision)
+
+
+def _spelt(direction: str | None) -> str | None:
+    """``btoa`` as ``BtoA``; every other name as it is."""
+    ends = None if direction is None else re.fullmatch("([a-z])to([a-z])", direction, re.IGNORECASE)
+    return direction if ends is None else f"{ends[1].upper()}to{ends[2].upper()}"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from i2i.errors import I2IError, ModelError, OutOfMemoryError, UsageError
+from i2i.errors import ModelError
 from i2i.inference.model_file import (
     ModelMetadata,
+    PictureRecord,
     build_network,
     read_model_file,
     resolve_model,
-    write_model_file,
+    select_entry_point,
 )
-from i2i.pipelines.protocol import EntryPoint
+from i2i.inference.runtime import Precision, not_finite_message, numerics, out_of_memory_as_help, resolve_device
+from i2i.pipelines.protocol import PictureEntryPoint
 
-Precision = Literal["fp32", "bf16", "fp16"]
-_AUTOCAST_TYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_REMEDY = "shrink the picture, use a smaller --batch or --device cpu"
 
 
 class ImageModel:
@@ -41,7 +39,7 @@ class ImageModel:
     def __init__(
         self,
         network: nn.Module,
-        entry_point: EntryPoint,
+        entry_point: PictureEntryPoint,
         *,
         name: str,
         names: tuple[str, ...] = (),
@@ -81,7 +79,7 @@ class ImageModel:
     def translate_array(self, images: np.ndarray) -> np.ndarray:
         """Like a call of the model, for uint8 or uint16 pictures (N, H, W, 3); the type is kept."""
         levels = 255 if images.dtype == np.uint8 else 65535
-        with _out_of_memory_as_help(images.shape):
+        with out_of_memory_as_help(*images.shape[:3], remedy=_REMEDY):
             values = torch.from_numpy(images.astype(np.int32 if levels > 255 else np.uint8)).to(self.device)
             floats = values.permute(0, 3, 1, 2).float().mul_(2.0 / levels).sub_(1.0)
             translated = self.translate_float(floats)
@@ -103,7 +101,7 @@ class ImageModel:
         """
         height, width = images.shape[-2:]
         generator, scale = self.entry_point.generator, self.entry_point.scale
-        with _out_of_memory_as_help((len(images), height, width)), self._numerics():
+        with out_of_memory_as_help(len(images), height, width, _REMEDY), numerics(self.device, self.precision):
             images = images.to(self.device, torch.float32)
             padded_height = padded_side(height, generator.size_multiple, generator.minimum_pixels)
             padded_width = padded_side(width, generator.size_multiple, generator.minimum_pixels)
@@ -111,42 +109,8 @@ class ImageModel:
             output = self.network(padded.contiguous(memory_format=torch.channels_last))
             output = output[..., : height * scale, : width * scale].float()
             if not torch.isfinite(output).all():
-                raise ModelError(self._not_finite_message())
+                raise ModelError(not_finite_message(self.path, self.precision))
         return output
-
-    @contextlib.contextmanager
-    def _numerics(self) -> Iterator[None]:
-        """The arithmetic of this model's precision on its device."""
-        with contextlib.ExitStack() as stack:
-            if self.precision != "fp32":
-                stack.enter_context(torch.autocast(self.device.type, _AUTOCAST_TYPES[self.precision]))
-            elif self.device.type == "cuda":
-                # Convolutions would otherwise drop to TF32's ten bits in silence.
-                cudnn = torch.backends.cudnn
-                stack.enter_context(
-                    cudnn.flags(
-                        enabled=True, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-                    )
-                )
-            yield
-
-    def _not_finite_message(self) -> str:
-        where = self.path or "the model"
-        if self.precision == "fp32":
-            return f"{where}: the network returned numbers that are not finite - its weights are unusable, take another"
-        return f"{where}: the network returned numbers that are not finite in {self.precision} - use --precision fp32"
-
-    @staticmethod
-    def save(
-        path: Path,
-        networks: Mapping[str, nn.Module | Mapping[str, Tensor]],
-        entry_points: Mapping[str, EntryPoint],
-        provenance: Mapping[str, Any],
-        *,
-        pipeline: str | None = None,
-    ) -> None:
-        """Write the networks that the entry points run to one model file; see `write_model_file`."""
-        write_model_file(path, networks, entry_points, provenance, pipeline=pipeline)
 
     @classmethod
     def load(
@@ -159,50 +123,23 @@ class ImageModel:
         """Load one entry point of the model at `path` (see `resolve_model`); without a name, the first.
 
         Raises:
-            ModelError: no model, damaged, written by something else or by a newer version.
+            ModelError: no model, damaged, written by something else or by a newer version, or no such kind of model.
             UsageError: no such entry point, or the device is not there.
         """
         target = resolve_device(device)
         file = resolve_model(Path(path))
         metadata, tensors = read_model_file(file)
-        names = tuple(metadata.entry_points)
-        name = names[0] if entry_point is None else entry_point
-        if name not in metadata.entry_points:
-            raise UsageError(f"{file}: no direction {name!r} - this model has {', '.join(names)}")
-        record = metadata.entry_points[name]
+        name, record = select_entry_point(file, metadata, PictureRecord, entry_point)
         return cls(
             build_network(file, record, tensors),
-            EntryPoint(record.network, record.generator, record.domains, record.scale),
+            PictureEntryPoint(record.network, record.generator, record.domains, record.scale),
             name=name,
-            names=names,
+            names=tuple(key for key, other in metadata.entry_points.items() if isinstance(other, PictureRecord)),
             device=target,
             precision=precision,
             metadata=metadata,
             path=file,
         )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps`` means on this machine.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device {name}: unknown - use auto, cpu, cuda, cuda:n or mps") from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {name}: not supported - use auto, cpu, cuda, cuda:n or mps")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices here - use --device auto or cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: not available here - use --device auto or cpu")
-    return device
 
 
 def padded_side(pixels: int, multiple: int, minimum: int) -> int:
@@ -225,22 +162,3 @@ def _mirrored_indices(have: int, want: int, device: torch.device) -> Tensor:
     # 0 1 2 2 1 0 0 1 2 ...: symmetric, defined for any size, one pixel included, where reflection is not.
     position %= 2 * have
     return torch.minimum(position, 2 * have - 1 - position)
-
-
-@contextlib.contextmanager
-def _out_of_memory_as_help(shape: tuple[int, ...]) -> Iterator[None]:
-    """Turn running out of memory, on CPU or GPU, into an error that names the size (N, H, W, ...)."""
-    try:
-        yield
-    except I2IError:
-        raise
-    except (MemoryError, RuntimeError) as error:
-        # PyTorch's CPU allocator raises a plain RuntimeError.
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and "alloc" not in text:
-            raise
-        count, height, width = shape[:3]
-        raise OutOfMemoryError(
-            f"too little memory for {count} picture{'s' if count > 1 else ''} of {width}x{height} pixels"
-            " - shrink the picture, use a smaller --batch or --device cpu"
-        ) from error

@@ -3,29 +3,33 @@
 Tensors are named ``<network>.<parameter>``. The metadata hold one entry, ``i2i``, a JSON text of two parts: ``model``
 (format version, pipeline, entry points with the settings that build their generator, value range, provenance) and
 ``sha256``, the checksum over that part and all tensors: safetensors itself loads flipped bits without a word.
+
+Format 1 knew entry points that translate pictures only; format 2 says of each entry point which ``kind`` it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from i2i.core.generators import GeneratorSettings
-from i2i.errors import ModelError
+from i2i.core.generators import GeneratorSettings, LatentGeneratorSettings
+from i2i.core.image_shape import ImageShape
+from i2i.errors import ModelError, UsageError
 from i2i.files import atomic_path
-from i2i.pipelines.protocol import EntryPoint
+from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # One entry, for the library writes several in an order of its own mood: equal models must be equal files.
 _METADATA_KEY = "i2i"
@@ -34,8 +38,8 @@ _SUPPORTED = "give a run folder, a checkpoint folder or a .safetensors that i2i 
 
 
 @dataclass(frozen=True)
-class EntryPointRecord:
-    """One entry point as the metadata hold it: what builds its network, and facts for readers without the code."""
+class PictureRecord:
+    """An entry point from picture to picture: what builds its network, and facts for readers without the code."""
 
     network: str
     generator: Annotated[GeneratorSettings, Field(discriminator="kind")]
@@ -47,6 +51,33 @@ class EntryPointRecord:
     minimum_pixels: int
     receptive_field: int | None
     normalization: str
+    kind: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True)
+class LatentRecord:
+    """An entry point from a latent to a picture: what builds its network, and facts for readers without the code."""
+
+    network: str
+    generator: Annotated[LatentGeneratorSettings, Field(discriminator="kind")]
+    latent: int
+    """Numbers in a latent, drawn from the standard normal distribution."""
+    shape: ImageShape
+    classes: int
+    """Labels run from 0 to one less; 0: the network takes none."""
+    kind: Literal["latent"] = "latent"
+
+
+def _kind_of(record: object) -> str:
+    """Files of format 1 say no kind: all they could hold was translation."""
+    return str(record.get("kind", "picture") if isinstance(record, dict) else getattr(record, "kind", "picture"))
+
+
+EntryPointRecord = PictureRecord | LatentRecord
+_AnyRecord = Annotated[
+    Annotated[PictureRecord, Tag("picture")] | Annotated[LatentRecord, Tag("latent")], Discriminator(_kind_of)
+]
+_Record = TypeVar("_Record", PictureRecord, LatentRecord)
 
 
 @dataclass(frozen=True)
@@ -54,10 +85,30 @@ class ModelMetadata:
     """The JSON in a model file."""
 
     format_version: int
-    entry_points: dict[str, EntryPointRecord]
+    entry_points: dict[str, _AnyRecord]
     pipeline: str | None = None
     value_range: tuple[float, float] = (-1.0, 1.0)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model makes pictures out of latents."""
+        return any(isinstance(record, LatentRecord) for record in self.entry_points.values())
+
+    @property
+    def translates(self) -> bool:
+        """Whether the model makes pictures out of pictures."""
+        return any(isinstance(record, PictureRecord) for record in self.entry_points.values())
+
+    @property
+    def description(self) -> str:
+        """What the model is, in one phrase."""
+        return "; ".join(
+            f"{name}: {record.generator.kind}, {record.shape}, from latents of width {record.latent}"
+            if isinstance(record, LatentRecord)
+            else f"{name}: {record.generator.kind}, picture to picture"
+            for name, record in self.entry_points.items()
+        )
 
 
 # A setting unknown here would change the network; it must not be passed over.
@@ -109,7 +160,7 @@ def write_model_file(
 
 
 def resolve_model(path: Path) -> Path:
-    """The model file that a user's ``--model`` means; see `ImageModel`.
+    """The model file that a user's ``--model`` means.
 
     A run folder stands for its ``best.safetensors`` if there, else its ``model.safetensors``; a checkpoint folder for
     the ``model.safetensors`` in it.
@@ -132,26 +183,53 @@ def resolve_model(path: Path) -> Path:
     return path
 
 
+def read_metadata(path: Path) -> ModelMetadata:
+    """What the model file at `path` says about itself, without a look at its tensors or the checksum.
+
+    Raises:
+        ModelError: unreadable, written by something else or by a newer version.
+    """
+    with _opened(path) as (_, sealed):
+        text, _ = _unsealed(path, sealed)
+    return _parse_metadata(path, text)
+
+
+def select_entry_point(
+    path: Path, metadata: ModelMetadata, wanted: type[_Record], name: str | None = None
+) -> tuple[str, _Record]:
+    """The entry point of the kind `wanted` that is called `name`, or the first such.
+
+    Raises:
+        ModelError: the model is of another kind; the message says what it is and which command fits.
+        UsageError: it has no entry point of this name.
+    """
+    found = {key: record for key, record in metadata.entry_points.items() if isinstance(record, wanted)}
+    if not found and wanted is LatentRecord:
+        raise ModelError(
+            f"{path}: no generator, this model translates pictures ({metadata.description})"
+            f" - use i2i translate --model {path} PICTURES"
+        )
+    if not found:
+        raise ModelError(
+            f"{path}: translates no pictures, this model makes them out of nothing ({metadata.description})"
+            f" - use i2i generate --model {path}"
+        )
+    if name is None:
+        return next(iter(found.items()))
+    if name not in found:
+        raise UsageError(f"{path}: no direction {name!r} - this model has {', '.join(found)}")
+    return name, found[name]
+
+
 def read_model_file(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     """Read metadata and tensors of the model file at `path` after checking them against the checksum.
 
     Raises:
         ModelError: unreadable, damaged, written by something else or by a newer version.
     """
-    try:
-        with safe_open(path, "pt", device="cpu") as file:
-            header: dict[str, str] = file.metadata() or {}
-            if _METADATA_KEY not in header:
-                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
-    except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
-    text, checksum = _unsealed(path, header[_METADATA_KEY])
-    version = _format_version(path, text)
-    if version > FORMAT_VERSION:
-        raise ModelError(f"{path}: model format {version}, this i2i reads up to {FORMAT_VERSION} - install a newer i2i")
+    with _opened(path) as (file, sealed):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    text, checksum = _unsealed(path, sealed)
     if checksum != _checksum(text, tensors):
         raise ModelError(f"{path}: damaged, the checksum does not match - copy it anew or take another checkpoint")
     return _parse_metadata(path, text), tensors
@@ -166,7 +244,7 @@ def build_network(path: Path, record: EntryPointRecord, tensors: Mapping[str, Te
     try:
         # Building draws initial weights; the caller's random numbers must not depend on that.
         with torch.random.fork_rng(devices=[]):
-            network = record.generator.build(record.in_channels, record.out_channels)
+            network = _built(record)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: network {record.network} cannot be built ({_one_line(error)})") from error
     prefix = record.network + "."
@@ -189,9 +267,23 @@ def build_network(path: Path, record: EntryPointRecord, tensors: Mapping[str, Te
     return network.float()
 
 
+def _built(record: EntryPointRecord) -> nn.Module:
+    if isinstance(record, LatentRecord):
+        return record.generator.build(record.shape, record.classes)
+    return record.generator.build(record.in_channels, record.out_channels)
+
+
 def _record(entry: EntryPoint) -> EntryPointRecord:
+    if not isinstance(entry, PictureEntryPoint):
+        return LatentRecord(
+            network=entry.network,
+            generator=entry.generator,
+            latent=entry.generator.latent,
+            shape=entry.shape,
+            classes=entry.classes,
+        )
     generator = entry.generator
-    return EntryPointRecord(
+    return PictureRecord(
         network=entry.network,
         generator=generator,
         domains=entry.domains,
@@ -205,11 +297,28 @@ def _record(entry: EntryPoint) -> EntryPointRecord:
     )
 
 
-def _format_version(path: Path, text: str) -> int:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """The open file and its metadata entry; what goes wrong with it becomes help."""
     try:
-        return int(json.loads(text)["format_version"])
+        with safe_open(path, "pt", device="cpu") as file:
+            header: dict[str, str] = file.metadata() or {}
+            if _METADATA_KEY not in header:
+                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}")
+            yield file, header[_METADATA_KEY]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
+
+
+def _check_format_version(path: Path, text: str) -> None:
+    try:
+        version = int(json.loads(text)["format_version"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+    if version > FORMAT_VERSION:
+        raise ModelError(f"{path}: model format {version}, this i2i reads up to {FORMAT_VERSION} - install a newer i2i")
 
 
 def _parse_metadata(path: Path, text: str) -> ModelMetadata:
@@ -232,12 +341,14 @@ def _sealed(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _unsealed(path: Path, sealed: str) -> tuple[str, str]:
-    """The metadata's own JSON text and the recorded checksum."""
+    """The metadata's own JSON text and the recorded checksum, after a look at the format version."""
     try:
         content = json.loads(sealed)
-        return json.dumps(content["model"]), str(content["sha256"])
+        text, checksum = json.dumps(content["model"]), str(content["sha256"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+    _check_format_version(path, text)
+    return text, checksum
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

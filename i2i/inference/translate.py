@@ -28,6 +28,7 @@ _FORMAT_OF_SUFFIX: dict[str, OutputFormat] = {
     ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
 }  # fmt: skip
 _READERS, _WRITERS = 2, 2
+_NAMED_MISSING = 3
 # Errors that every further picture would meet too.
 _STORAGE_IS_GONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -65,21 +66,36 @@ class Plan:
     """Where the results go."""
 
 
-def plan_translation(inputs: Sequence[str | Path], out: Path | None = None, format: OutputFormat | None = None) -> Plan:
+def plan_translation(
+    inputs: Sequence[str | Path],
+    out: Path | None = None,
+    format: OutputFormat | None = None,
+    *,
+    direction: str | None = None,
+) -> Plan:
     """Map inputs to output files.
 
     Args:
         inputs: picture files, folders (with all pictures below them; other files are passed over) and glob patterns.
         out: folder for the results; names and the structure below a folder are kept. By default
             ``<folder>_translated`` beside a folder (or beside the folder that several files or a pattern lie in) and
-            ``<name>_translated`` beside a single file.
+            ``<name>_translated`` beside a single file. For a single file, a name that ends like a picture's is the
+            file to write.
         format: of the results; by default that of each input, and png for kinds that are only read.
+        direction: part of the default names, as ``<folder>_BtoA_translated``, so that what several directions make of
+            one input lies apart.
 
     Raises:
         UsageError: two inputs would be written to one file, or an input would be overwritten.
         DataError: there is no picture at all.
     """
-    roots = [_output_folder(text, out, alone=len(inputs) == 1) for text in map(str, inputs)]
+    if out is not None and _is_picture_name(out) and not out.is_dir():
+        if len(inputs) > 1 or Path(inputs[0]).is_dir() or _is_pattern(str(inputs[0])):
+            raise UsageError(f"-o {out}: names one picture, and the input may be several - name a folder")
+        if Path(inputs[0]).exists():
+            return _plan_one(Path(inputs[0]), out, format)
+    suffix = RESULTS_SUFFIX if direction is None else f"_{direction}{RESULTS_SUFFIX}"
+    roots = [_output_folder(text, out, suffix, alone=len(inputs) == 1) for text in map(str, inputs)]
     left_out = frozenset(root.resolve() for root in roots)
     jobs: dict[Path, Job] = {}
     missing: list[Outcome] = []
@@ -96,9 +112,8 @@ def plan_translation(inputs: Sequence[str | Path], out: Path | None = None, form
                 raise UsageError(f"{root}: the results would lie among the inputs - choose another folder with -o")
             _add(jobs, _job(source, root / relative, format))
     _check_that_no_source_is_overwritten(jobs)
-    if not jobs and not missing:
-        kinds = " ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-        raise DataError(f"{', '.join(map(str, inputs))}: no pictures found ({kinds}) - give another folder")
+    if not jobs:
+        raise DataError(_nothing_to_do(inputs, missing))
     return Plan(tuple(jobs.values()), tuple(missing), tuple(dict.fromkeys(used)))
 
 
@@ -174,7 +189,31 @@ def translate_files(
 # Which file goes where
 
 
-def _output_folder(text: str, out: Path | None, *, alone: bool) -> Path:
+def _is_picture_name(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _plan_one(source: Path, out: Path, format: OutputFormat | None) -> Plan:
+    """One picture to one named file, whose name says the format."""
+    named = _FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    if named is None:
+        raise UsageError(f"-o {out}: {out.suffix} is only read, not written - use .png, .jpg, .webp or .tiff")
+    if format not in (None, named):
+        raise UsageError(f"-o {out} and --format {format} contradict each other - leave one out")
+    job = Job(source, out, named)
+    _check_that_no_source_is_overwritten({out.resolve(): job})
+    return Plan((job,), (), (out.parent,))
+
+
+def _nothing_to_do(inputs: Sequence[str | Path], missing: Sequence[Outcome]) -> str:
+    if missing:
+        more = f"; and {len(missing) - _NAMED_MISSING} more" if len(missing) > _NAMED_MISSING else ""
+        return "; ".join(outcome.message for outcome in missing[:_NAMED_MISSING]) + more
+    kinds = " ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
+    return f"{', '.join(map(str, inputs))}: no pictures found ({kinds}) - give another folder"
+
+
+def _output_folder(text: str, out: Path | None, suffix: str, *, alone: bool) -> Path:
     if out is not None:
         return Path(out)
     path = Path(text)
@@ -183,14 +222,14 @@ def _output_folder(text: str, out: Path | None, *, alone: bool) -> Path:
     elif _is_pattern(text):
         folder = _pattern_base(text)
     elif alone:
-        return path.with_name(f"{path.stem}{RESULTS_SUFFIX}")
+        return path.with_name(f"{path.stem}{suffix}")
     else:
         folder = path.parent
     # "." and ".." have no name to extend.
     named = folder if folder.name not in ("", "..") else folder.resolve()
     if not named.name:
         raise UsageError(f"{text}: no folder beside this one for the results - say where with -o")
-    return named.with_name(f"{named.name}{RESULTS_SUFFIX}")
+    return named.with_name(f"{named.name}{suffix}")
 
 
 def _add(jobs: dict[Path, Job], job: Job) -> None:

@@ -8,35 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from i2i.cli import main
 from i2i.commands import evaluate
-from i2i.core.generators import ResNetGeneratorSettings
 from i2i.errors import DataError, UsageError
-from i2i.inference.image_model import ImageModel
-from i2i.pipelines.protocol import EntryPoint
-
-SETTINGS = ResNetGeneratorSettings(base_channels=2, blocks=1)
+from tests.inference.models import write_constant_model
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """Paints everything of level 104 (AtoB) or 33 (BtoA)."""
 
-    def constant(level: float) -> torch.nn.Module:
-        network = SETTINGS.build()
-        last = network.tail[1]
-        assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.fill_(float(torch.atanh(torch.tensor(level / 127.5 - 1))))
-        return network
-
-    entry_points = {"AtoB": EntryPoint("ab", SETTINGS, ("a", "b")), "BtoA": EntryPoint("ba", SETTINGS, ("b", "a"))}
-    path = tmp_path / "model.safetensors"
-    ImageModel.save(path, {"ab": constant(104), "ba": constant(33)}, entry_points, {})
-    return path
+    levels = {"AtoB": (104, 104, 104), "BtoA": (33, 33, 33)}
+    return write_constant_model(tmp_path / "model.safetensors", levels)
 
 
 def paint(folder: Path, levels: dict[str, int], size: tuple[int, int] = (9, 13)) -> None:
@@ -86,6 +71,36 @@ def test_one_direction_without_a_training_half(model: Path, data: Path, capsys: 
     assert captured.err == ""
 
 
+def test_damaged_pictures_are_named_and_the_others_scored(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name in (("testA", "z.png"), ("testB", "z.png"), ("trainB", "3.png")):
+        (data / folder / name).write_bytes((data / "testA" / "x.png").read_bytes()[:40])
+    Image.fromarray(np.full((9, 13, 3), 99, np.uint8)).save(data / "testA" / "whole.png")
+    (data / "testB" / "whole.png").write_bytes(b"no picture")
+    assert main(["evaluate", "--model", str(model), "--data", str(data), "--device", "cpu", "--json"]) == 7
+    captured = capsys.readouterr()
+    assert scores(captured.out) == {
+        "AtoB model": 4, "AtoB untranslated": 70, "AtoB mean_picture": 10,
+        "BtoA model": 3, "BtoA untranslated": 70, "BtoA mean_picture": 5,
+    }  # fmt: skip
+    told = json.loads(captured.out)
+    assert told["pictures"] == 2
+    assert len(told["failed"]) == 3
+    lines = captured.err.splitlines()
+    for name in ("testA/z.png", "testB/z.png", "testB/whole.png"):
+        assert sum(line.startswith("failed: ") and name in line for line in lines) == 1
+    assert any(line.startswith("left out of the mean picture: ") and "trainB/3.png" in line for line in lines)
+    assert lines[-1] == "i2i: error: 2 of 4 pairs could not be read, see above"
+
+
+def test_without_one_whole_pair_there_is_nothing_to_score(model: Path, data: Path) -> None:
+    for name in ("x.bmp", "y.bmp"):
+        (data / "testB" / name).write_bytes(b"")
+    with pytest.raises(DataError, match="none of 2 pairs can be read"):
+        evaluate.run(model, data, device="cpu")
+
+
 def test_table(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.run(model, data, device="cpu")
     lines = capsys.readouterr().out.splitlines()
@@ -95,7 +110,7 @@ def test_table(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_cannot_be_evaluated(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no direction 'CtoD'"):
-        evaluate.run(model, data, direction="CtoD", device="cpu")
+        evaluate.run(model, data, direction="ctod", device="cpu")
     with pytest.raises(DataError, match="no such folder"):
         evaluate.run(model, tmp_path / "nowhere", device="cpu")
     paint(tmp_path / "other/testA", {"x.png": 1})

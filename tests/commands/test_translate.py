@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from i2i.cli import main
-from i2i.core.generators import ResNetGeneratorSettings
 from i2i.inference.image_model import ImageModel
-from i2i.pipelines.protocol import EntryPoint
+from tests.inference.models import write_constant_model, write_generator
 
-SETTINGS = ResNetGeneratorSettings(base_channels=2, blocks=1)
 RED, GREEN = [200, 40, 40], [40, 200, 40]
 
 
@@ -26,19 +22,7 @@ RED, GREEN = [200, 40, 40], [40, 200, 40]
 def model(tmp_path: Path) -> Path:
     """A run folder whose model paints everything red (AtoB) or green (BtoA)."""
 
-    def constant(colour: Sequence[int]) -> torch.nn.Module:
-        network = SETTINGS.build()
-        last = network.tail[1]
-        assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.copy_(torch.atanh(torch.tensor(colour) / 127.5 - 1))
-        return network
-
-    entry_points = {"AtoB": EntryPoint("ab", SETTINGS, ("a", "b")), "BtoA": EntryPoint("ba", SETTINGS, ("b", "a"))}
-    networks = {"ab": constant(RED), "ba": constant(GREEN)}
-    ImageModel.save(tmp_path / "run" / "model.safetensors", networks, entry_points, {})
-    return tmp_path / "run"
+    return write_constant_model(tmp_path / "run" / "model.safetensors", {"AtoB": RED, "BtoA": GREEN}).parent
 
 
 @pytest.fixture
@@ -84,10 +68,30 @@ def test_a_folder_of_odd_pictures(model: Path, folder: Path, capsys: pytest.Capt
     assert "pictures/s" in captured.err
 
 
-def test_the_other_direction(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert translate("--model", model, folder / "odd.png", "--direction", "BtoA") == 0
-    assert np.all(pixels(folder / "odd_translated" / "odd.png") == GREEN)
+@pytest.mark.parametrize("written", ["BtoA", "btoa", "BTOA"])
+def test_the_other_direction(model: Path, folder: Path, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translate("--model", model, folder / "odd.png", "--direction", written) == 0
+    assert np.all(pixels(folder / "odd_BtoA_translated" / "odd.png") == GREEN)
     assert "direction AtoB" not in capsys.readouterr().err
+
+
+def test_two_directions_of_one_input_lie_apart(model: Path, folder: Path) -> None:
+    for direction in ("AtoB", "BtoA"):
+        assert translate("--model", model, folder, "--direction", direction, "--skip-existing") == 0
+    assert np.all(pixels(folder.with_name("in_translated") / "odd.png") == RED)
+    assert np.all(pixels(folder.with_name("in_BtoA_translated") / "odd.png") == GREEN)
+
+
+def test_one_picture_to_a_named_file(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "red.jpg"
+    assert translate("--model", model, folder / "odd.png", "-o", out) == 0
+    with Image.open(out) as image:
+        assert (image.format, image.size) == ("JPEG", (53, 67))
+    assert f"1 written to {out} in" in capsys.readouterr().err
+    assert translate("--model", model, folder, "-o", out) == 2
+    assert "names one picture" in capsys.readouterr().err
 
 
 def test_a_broken_picture_gives_exit_code_7_and_the_others_are_done(
@@ -97,9 +101,28 @@ def test_a_broken_picture_gives_exit_code_7_and_the_others_are_done(
     assert translate("--model", model, folder, tmp_path / "missing.png", "-o", tmp_path / "out") == 7
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
     errors = capsys.readouterr().err.splitlines()
-    assert errors[-1].startswith("i2i: error: 2 of 7 inputs failed, the others are done: ")
-    assert "broken.png" in errors[-1] and "missing.png: no such file" in errors[-1]
-    assert sum(line.startswith("failed: ") for line in errors) == 2
+    assert errors[-1] == "i2i: error: 2 of 7 inputs failed, see above; the others are done"
+    for reason in ("broken.png", "missing.png: no such file"):
+        assert [line.startswith("failed: ") for line in errors if reason in line] == [True], "said once"
+
+
+def test_a_misspelt_input_alone_is_a_data_error(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate("--model", model, folder / "od.png") == 4
+    assert capsys.readouterr().err == f"i2i: error: {folder / 'od.png'}: no such file or folder - check the spelling\n"
+    assert translate("--model", model, tmp_path / "x.png", f"{tmp_path}/*.jpg", "-o", tmp_path / "out") == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x.png: no such" in line and "*.jpg: no such" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_picture_alone_is_named_once(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    assert translate("--model", model, folder / "broken.png", "--quiet") == 7
+    failed, last = capsys.readouterr().err.splitlines()
+    assert failed.startswith("failed: ") and "broken.png" in failed
+    assert last == "i2i: error: nothing could be translated, see above"
 
 
 def test_json_lists_every_picture_and_is_all_of_standard_output(
@@ -113,7 +136,7 @@ def test_json_lists_every_picture_and_is_all_of_standard_output(
     assert (report["written"], report["skipped"], report["failed"]) == (5, 0, 1)
     assert (report["direction"], report["device"], report["precision"]) == ("AtoB", "cpu", "fp32")
     assert {Path(item["source"]).name: item["status"] for item in report["pictures"]}["broken.png"] == "failed"
-    assert all("broken.png" in line for line in captured.err.splitlines())
+    assert ["broken.png" in line for line in captured.err.splitlines()] == [True, False]
 
 
 def test_a_second_run_skips_what_is_there(
@@ -136,7 +159,7 @@ def test_format_batch_and_quality(model: Path, folder: Path, tmp_path: Path) -> 
 
 def test_max_pixels(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert translate("--model", model, folder, "-o", tmp_path / "out", "--max-pixels", 1500) == 7
-    assert "odd.png" in capsys.readouterr().err.splitlines()[-1]
+    assert any(line.startswith("failed: ") and "odd.png" in line for line in capsys.readouterr().err.splitlines())
 
 
 def test_quiet_says_nothing(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +205,16 @@ def test_a_hostile_model_is_refused_and_not_executed(
     assert not mark.exists()
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and name in errors[0]
+
+
+def test_a_generator_translates_nothing_and_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = write_generator(tmp_path / "run" / "model.safetensors")
+    assert translate("--model", generator, folder) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "dcgan, 28 x 28 pixels, grey, from latents of width 12" in line
+    assert f"use i2i generate --model {generator}" in line
 
 
 def test_damaged_and_missing_models(

@@ -11,7 +11,7 @@ from i2i.core.generators import GeneratorSettings, ResNetGeneratorSettings, UNet
 from i2i.errors import ModelError, OutOfMemoryError, UsageError
 from i2i.inference import load_model
 from i2i.inference.image_model import ImageModel, pad_mirrored, padded_side, resolve_device
-from i2i.pipelines.protocol import EntryPoint
+from i2i.pipelines.protocol import PictureEntryPoint
 
 RESNET = ResNetGeneratorSettings(base_channels=4, blocks=1)
 UNET = UNetGeneratorSettings(base_channels=2, levels=5, normalization="batch", dropout=0.5)
@@ -38,7 +38,7 @@ class Failing(nn.Module):
 
 
 def model_of(network: nn.Module, settings: GeneratorSettings = RESNET) -> ImageModel:
-    return ImageModel(network, EntryPoint("net", settings), name="AtoB")
+    return ImageModel(network, PictureEntryPoint("net", settings), name="AtoB")
 
 
 def pictures(*shape: int) -> np.ndarray:
@@ -229,5 +229,5 @@ def test_gpu_gives_the_picture_of_the_cpu() -> None:
     network = ResNetGeneratorSettings(base_channels=16, blocks=3).build()
     image = pictures(67, 53)
     expected = model_of(network)(image).astype(int)
-    on_gpu = ImageModel(network, EntryPoint("net", RESNET), name="AtoB", device="cuda")(image).astype(int)
+    on_gpu = ImageModel(network, PictureEntryPoint("net", RESNET), name="AtoB", device="cuda")(image).astype(int)
     assert np.abs(on_gpu - expected).max() <= 1

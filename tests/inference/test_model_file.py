@@ -9,12 +9,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from i2i.core.generators import ResNetGeneratorSettings, UNetGeneratorSettings
-from i2i.errors import ModelError, StorageError
-from i2i.inference import ImageModel, load_model, resolve_model
+from i2i.core.generators import LatentGeneratorSettings, ResNetGeneratorSettings, UNetGeneratorSettings
+from i2i.core.image_shape import ImageShape
+from i2i.errors import ModelError, StorageError, UsageError
+from i2i.inference import ImageModel, LatentModel, load_any_model, load_generator, load_model, resolve_model
 from i2i.inference import model_file as module
-from i2i.inference.model_file import FORMAT_VERSION, read_model_file, write_model_file
-from i2i.pipelines.protocol import EntryPoint
+from i2i.inference.model_file import (
+    FORMAT_VERSION,
+    LatentRecord,
+    PictureRecord,
+    build_network,
+    read_metadata,
+    read_model_file,
+    write_model_file,
+)
+from i2i.pipelines.protocol import LatentEntryPoint, PictureEntryPoint
+from tests.inference.models import COLOUR, DCGAN, GREY, MLP, R3GAN, SNGAN, generator_network, write_generator
 
 RESNET = ResNetGeneratorSettings(base_channels=2, blocks=1)
 UNET = UNetGeneratorSettings(base_channels=2, levels=5)
@@ -43,8 +53,8 @@ def test_everything_that_was_saved_is_read_again(tmp_path: Path) -> None:
     resnet, unet = RESNET.build(), UNET.build()
     path = tmp_path / "new" / "model.safetensors"
     entry_points = {
-        "AtoB": EntryPoint("generator_ab", RESNET, ("a", "b")),
-        "BtoA": EntryPoint("generator_ba", UNET, ("b", "a")),
+        "AtoB": PictureEntryPoint("generator_ab", RESNET, ("a", "b")),
+        "BtoA": PictureEntryPoint("generator_ba", UNET, ("b", "a")),
     }
     networks = {"generator_ab": resnet, "generator_ba": unet.state_dict(), "discriminator_a": torch.nn.Linear(1, 1)}
     write_model_file(path, networks, entry_points, {"recipe": "r", "images": 7, "nested": {"x": [1.5, None]}})
@@ -53,6 +63,7 @@ def test_everything_that_was_saved_is_read_again(tmp_path: Path) -> None:
     assert metadata.format_version == FORMAT_VERSION
     assert metadata.provenance == {"recipe": "r", "images": 7, "nested": {"x": [1.5, None]}}
     forth, back = metadata.entry_points.values()
+    assert isinstance(forth, PictureRecord) and isinstance(back, PictureRecord)
     assert (forth.generator, back.generator) == (RESNET, UNET)
     assert (forth.size_multiple, forth.minimum_pixels, forth.receptive_field) == (4, 8, RESNET.receptive_field)
     assert (back.size_multiple, back.receptive_field, back.normalization) == (32, None, "batch")
@@ -68,9 +79,94 @@ def test_saves_weights_that_share_memory_or_lie_channels_last(tmp_path: Path) ->
     flat = torch.cat([value.reshape(-1) for value in state.values()])
     parts = flat.split([value.numel() for value in state.values()])
     views = {name: part.view(value.shape) for (name, value), part in zip(state.items(), parts, strict=True)}
-    write_model_file(tmp_path / "m.safetensors", {"net": views}, {"AtoB": EntryPoint("net", RESNET)}, {})
+    write_model_file(tmp_path / "m.safetensors", {"net": views}, {"AtoB": PictureEntryPoint("net", RESNET)}, {})
     _, tensors = read_model_file(tmp_path / "m.safetensors")
     assert all(torch.equal(tensors[f"net.{name}"], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "classes"),
+    [(MLP, GREY, 0), (MLP, COLOUR, 3), (DCGAN, GREY, 0), (DCGAN, GREY, 10), (SNGAN, COLOUR, 4), (R3GAN, COLOUR, 0)],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
+def test_generators_are_read_again(
+    tmp_path: Path, settings: LatentGeneratorSettings, shape: ImageShape, classes: int
+) -> None:
+    path = write_generator(tmp_path / "m.safetensors", settings, shape, classes, {"class_names": ["a"]})
+    metadata, tensors = read_model_file(path)
+    (record,) = metadata.entry_points.values()
+    assert isinstance(record, LatentRecord)
+    assert (record.generator, record.shape, record.classes) == (settings, shape, classes)
+    assert metadata.provenance == {"class_names": ["a"]}
+    expected = generator_network(settings, shape, classes).state_dict()
+    built = build_network(path, record, tensors).state_dict()
+    assert built.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in built.items())
+
+
+def test_what_a_generator_needs_can_be_read_without_our_code(tmp_path: Path) -> None:
+    path = write_generator(tmp_path / "m.safetensors", DCGAN, GREY, 10)
+    with safe_open(path, "pt") as file:
+        entry = json.loads(file.metadata()["i2i"])["model"]["entry_points"]["generate"]
+    assert entry["kind"] == "latent"
+    assert (entry["latent"], entry["classes"], entry["shape"]) == (12, 10, {"channels": 1, "pixels": 28})
+
+
+def test_files_of_format_1_are_read_as_translation(two_way_model: Path) -> None:
+    def as_format_1(metadata: dict) -> None:
+        metadata["format_version"] = 1
+        for entry in metadata["entry_points"].values():
+            del entry["kind"]
+
+    rewrite(two_way_model, change_metadata=as_format_1)
+    metadata, _ = read_model_file(two_way_model)
+    assert metadata.format_version == 1
+    assert all(isinstance(record, PictureRecord) for record in metadata.entry_points.values())
+    assert isinstance(load_model(two_way_model, "cpu"), ImageModel)
+
+
+def test_metadata_alone_are_read_without_the_tensors(two_way_model: Path, tmp_path: Path) -> None:
+    content = bytearray(two_way_model.read_bytes())
+    content[-1] ^= 1
+    two_way_model.write_bytes(content)
+    metadata = read_metadata(two_way_model)
+    assert (metadata.translates, metadata.generates) == (True, False)
+    assert metadata.description == "AtoB: resnet, picture to picture; BtoA: resnet, picture to picture"
+    generator = read_metadata(write_generator(tmp_path / "g.safetensors", MLP, COLOUR))
+    assert (generator.translates, generator.generates) == (False, True)
+    assert generator.description == "generate: mlp, 32 x 32 pixels, colour, from latents of width 5"
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_metadata(tmp_path / "none.safetensors")
+
+
+def test_a_model_of_the_other_kind_says_what_it_is_and_which_command_fits(two_way_model: Path, tmp_path: Path) -> None:
+    generator = write_generator(tmp_path / "g.safetensors")
+    with pytest.raises(ModelError, match=r"translates no pictures.*dcgan, 28 x 28.*use i2i generate --model") as caught:
+        load_model(generator, "cpu")
+    assert_one_line_that_names_the_file(caught.value, generator)
+    with pytest.raises(ModelError, match=r"no generator.*AtoB: resnet.*use i2i translate --model") as caught:
+        load_generator(two_way_model, "cpu")
+    assert_one_line_that_names_the_file(caught.value, two_way_model)
+
+
+def test_either_kind_can_be_loaded(two_way_model: Path, tmp_path: Path) -> None:
+    generator = write_generator(tmp_path / "g.safetensors")
+    assert isinstance(load_any_model(generator, "cpu"), LatentModel)
+    translator = load_any_model(two_way_model.parent, "cpu", "BtoA")
+    assert isinstance(translator, ImageModel) and translator.name == "BtoA"
+    with pytest.raises(UsageError, match="a generator has no direction 'AtoB'"):
+        load_any_model(generator, "cpu", "AtoB")
+
+
+def test_a_file_may_hold_both_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "both.safetensors"
+    networks = {"g": generator_network(MLP, GREY), "t": RESNET.build()}
+    entry_points = {"generate": LatentEntryPoint("g", MLP, GREY), "AtoB": PictureEntryPoint("t", RESNET)}
+    write_model_file(path, networks, entry_points, {})
+    assert load_generator(path, "cpu").name == "generate"
+    assert load_model(path, "cpu").names == ("AtoB",)
+    with pytest.raises(UsageError, match="no direction 'generate' - this model has AtoB"):
+        load_model(path, "cpu", "generate")
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +178,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(StorageError, match="No space left"):
-        write_model_file(path, {"net": RESNET.build()}, {"AtoB": EntryPoint("net", RESNET)}, {})
+        write_model_file(path, {"net": RESNET.build()}, {"AtoB": PictureEntryPoint("net", RESNET)}, {})
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -147,6 +243,9 @@ def test_a_safetensors_file_of_another_project_is_told_apart(tmp_path: Path) -> 
         (lambda metadata: metadata["entry_points"]["AtoB"]["generator"].update(kind="mystery"), "mystery"),
         (lambda metadata: metadata["entry_points"]["AtoB"]["generator"].update(new_setting=1), "new_setting"),
         (lambda metadata: metadata["entry_points"]["AtoB"]["generator"].update(blocks="many"), "blocks"),
+        (lambda metadata: metadata["entry_points"]["AtoB"].update(kind="riddle"), "riddle"),
+        (lambda metadata: metadata["entry_points"]["AtoB"].update(kind="latent"), "AtoB"),
+        (lambda metadata: metadata["entry_points"].update(AtoB=3), "AtoB"),
         (lambda metadata: metadata["entry_points"]["AtoB"].update(network="elsewhere"), "elsewhere lacks"),
         (lambda metadata: metadata["entry_points"]["AtoB"]["generator"].update(blocks=2), "lacks blocks"),
         (lambda metadata: metadata["entry_points"]["AtoB"]["generator"].update(base_channels=4), "the network needs"),
@@ -157,6 +256,24 @@ def test_metadata_that_do_not_fit_are_model_errors(two_way_model: Path, change, 
     with pytest.raises(ModelError, match=message) as caught:
         load_model(two_way_model, "cpu")
     assert_one_line_that_names_the_file(caught.value, two_way_model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda entry: entry["shape"].update(channels=2), r"shape.*channels is 2"),
+        (lambda entry: entry["shape"].update(pixels=30), "cannot be built.*28 or 32"),
+        (lambda entry: entry.update(classes=11), "the network needs"),
+        (lambda entry: entry["generator"].update(latent=0), "latent is 0"),
+        (lambda entry: entry["generator"].update(latent=13), "the network needs"),
+    ],
+)
+def test_metadata_of_generators_that_do_not_fit_are_model_errors(tmp_path: Path, change, message: str) -> None:
+    path = write_generator(tmp_path / "m.safetensors", DCGAN, GREY, 10)
+    rewrite(path, change_metadata=lambda metadata: change(metadata["entry_points"]["generate"]))
+    with pytest.raises(ModelError, match=message) as caught:
+        load_generator(path, "cpu")
+    assert_one_line_that_names_the_file(caught.value, path)
 
 
 @pytest.mark.parametrize(

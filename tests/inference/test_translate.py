@@ -17,7 +17,7 @@ from i2i.inference import translate as module
 from i2i.inference.image_files import Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
 from i2i.inference.translate import Job, Outcome, plan_translation, prepare_folders, translate_files
-from i2i.pipelines.protocol import EntryPoint
+from i2i.pipelines.protocol import PictureEntryPoint
 
 
 class Negative(nn.Module):
@@ -36,7 +36,7 @@ class Negative(nn.Module):
 
 def negative(act: Callable[[Tensor], None] = lambda images: None) -> tuple[ImageModel, Negative]:
     network = Negative(act)
-    return ImageModel(network, EntryPoint("net", ResNetGeneratorSettings()), name="AtoB"), network
+    return ImageModel(network, PictureEntryPoint("net", ResNetGeneratorSettings()), name="AtoB"), network
 
 
 def paint(path: Path, level: int = 0, size: tuple[int, int] = (12, 8)) -> Path:
@@ -160,6 +160,49 @@ def test_missing_inputs_are_listed_and_the_others_planned(tmp_path: Path) -> Non
     assert alone.folders == (tmp_path / "in_translated",), "no folder is made for what is not there"
     with pytest.raises(UsageError, match="say where with -o"):
         plan_translation(["/"])
+
+
+def test_only_missing_inputs_are_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^nothing\.png: no such file or folder - check the spelling$"):
+        plan_translation(["nothing.png"], tmp_path / "out")
+    with pytest.raises(DataError, match=r"a: no such.*; b: no such.*; c: no such[^;]*; and 1 more$"):
+        plan_translation(["a", "b", "c", "d"])
+
+
+def test_a_direction_is_part_of_the_default_folder_alone(tmp_path: Path) -> None:
+    paint(tmp_path / "in/a.png")
+    paint(tmp_path / "in/b.png")
+    assert targets(tmp_path, [tmp_path / "in/a.png"], direction="BtoA") == {"in/a.png": "in/a_BtoA_translated/a.png"}
+    both = {"in/a.png": "in_BtoA_translated/a.png", "in/b.png": "in_BtoA_translated/b.png"}
+    assert targets(tmp_path, [tmp_path / "in"], direction="BtoA") == both
+    assert targets(tmp_path, [f"{tmp_path}/in/*"], direction="BtoA") == both
+    assert targets(tmp_path, [tmp_path / "in/a.png"], tmp_path / "out", direction="BtoA") == {"in/a.png": "out/a.png"}
+    paint(tmp_path / "in/b_BtoA_translated/b.png")
+    assert targets(tmp_path, [tmp_path / "in"], direction="BtoA") == both, "earlier results are no input"
+
+
+def test_one_picture_may_be_given_the_name_of_its_result(tmp_path: Path) -> None:
+    picture = paint(tmp_path / "in/a.png")
+    plan = plan_translation([picture], tmp_path / "out" / "b.JPG")
+    assert [(job.source, job.destination, job.format) for job in plan.jobs] == [
+        (picture, tmp_path / "out" / "b.JPG", "jpg")
+    ]
+    assert plan.folders == (tmp_path / "out",)
+    assert targets(tmp_path, [picture], tmp_path / "b.tiff", "tiff") == {"in/a.png": "b.tiff"}
+    # A folder stays a folder, whatever it is called.
+    (tmp_path / "c.png").mkdir()
+    assert targets(tmp_path, [picture], tmp_path / "c.png") == {"in/a.png": "c.png/a.png"}
+    for inputs in ([picture, picture], [tmp_path / "in"], [f"{tmp_path}/in/*.png"]):
+        with pytest.raises(UsageError, match=r"x\.png: names one picture, and the input may be several"):
+            plan_translation(inputs, tmp_path / "x.png")
+    with pytest.raises(UsageError, match=r"\.bmp is only read, not written"):
+        plan_translation([picture], tmp_path / "x.bmp")
+    with pytest.raises(UsageError, match=r"x\.png and --format jpg contradict each other"):
+        plan_translation([picture], tmp_path / "x.png", "jpg")
+    with pytest.raises(UsageError, match="an input would be overwritten"):
+        plan_translation([picture], picture)
+    with pytest.raises(DataError, match="no such file"):
+        plan_translation([tmp_path / "nothing.png"], tmp_path / "x.png")
 
 
 def test_a_folder_without_pictures_is_a_data_error(tmp_path: Path) -> None:

@@ -1,0 +1,218 @@
+"""A trained generator as everything that uses one sees it: latents in, pictures out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from i2i.errors import DataError, ModelError, UsageError
+from i2i.inference.latents import draw_latents
+from i2i.inference.model_file import (
+    LatentRecord,
+    ModelMetadata,
+    build_network,
+    read_model_file,
+    resolve_model,
+    select_entry_point,
+)
+from i2i.inference.runtime import Precision, not_finite_message, numerics, out_of_memory_as_help, resolve_device
+from i2i.pipelines.protocol import LatentEntryPoint
+
+BLOCK = 16
+"""Rows that go through the network together, always: the last bits of a result depend on the shape of the batch."""
+DEFAULT_BATCH = 64
+
+
+class LatentModel:
+    """A trained network that maps latents to pictures: one entry point of a model file.
+
+    Args:
+        network: maps (N, latent), and labels (N,) where there are classes, to (N, C, H, W), [-1, 1] being the range of
+            pictures; put into evaluation mode and moved to `device`.
+        entry_point: its settings say the width of the latent, the shape of the pictures and the number of classes.
+        name: of the entry point, such as "generate".
+        precision: fp32 is exact; bf16 and fp16 compute with fewer digits, which pays on some hardware.
+        metadata: what the model file says about itself.
+        path: of the model file.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        entry_point: LatentEntryPoint,
+        *,
+        name: str = "generate",
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        metadata: ModelMetadata | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.device = resolve_device(device) if isinstance(device, str) else device
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.entry_point = entry_point
+        self.name = name
+        self.precision: Precision = precision
+        self.metadata = metadata
+        self.path = path
+
+    @property
+    def latent_width(self) -> int:
+        """Numbers in a latent."""
+        return self.entry_point.generator.latent
+
+    @property
+    def classes(self) -> int:
+        """Labels run from 0 to one less; 0: the model takes none."""
+        return self.entry_point.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their labels, where the training knew any; else their numbers."""
+        names = [] if self.metadata is None else self.metadata.provenance.get("class_names") or []
+        if isinstance(names, list) and len(names) == self.classes:
+            return tuple(str(name) for name in names)
+        return tuple(str(label) for label in range(self.classes))
+
+    def latents(self, indices: Sequence[int], seed: int = 0, truncation: float | None = None) -> Tensor:
+        """The latents of the pictures `indices` of a seed, (N, latent); see `draw_latents`."""
+        return draw_latents(indices, self.latent_width, seed, truncation)
+
+    def __call__(
+        self,
+        latents: Tensor | np.ndarray,
+        labels: Tensor | np.ndarray | Sequence[int] | None = None,
+        *,
+        batch: int = DEFAULT_BATCH,
+    ) -> np.ndarray:
+        """Make a picture of every latent, rounded to the nearest level.
+
+        Rows run in blocks of 16, the last one filled up, and each block runs on one thread; so a picture depends on
+        its own latent and on its place in the block (its row modulo 16), and in fp32 on nothing else: neither on
+        `batch` nor on the number of threads.
+
+        Args:
+            latents: (N, latent) standard normal numbers.
+            labels: (N,) class numbers; only for models with classes, which need them.
+            batch: at most so many pictures (at least one block) are computed at the same time.
+
+        Returns:
+            (N, H, W, C) uint8, C 3 (RGB) or 1 (grey).
+
+        Raises:
+            DataError: latents of another width or shape, or not finite.
+            UsageError: labels missing, or out of range, or given to a model without classes.
+            OutOfMemoryError: the device cannot hold a block.
+            ModelError: the network returned numbers that are not finite.
+        """
+        rows = self._checked_latents(latents)
+        numbers = self._checked_labels(labels, len(rows))
+        blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+
+        def run(block: slice) -> np.ndarray:
+            return self._run_block(rows[block], None if numbers is None else numbers[block])
+
+        # On a GPU blocks follow each other; on the CPU they run side by side.
+        workers = 1 if self.device.type != "cpu" else min(-(-batch // BLOCK), torch.get_num_threads(), len(blocks))
+        with _one_thread_each(workers) as pool:
+            pictures = list(pool.map(run, blocks))
+        if not pictures:
+            shape = self.entry_point.shape
+            return np.empty((0, shape.pixels, shape.pixels, shape.channels), np.uint8)
+        return np.concatenate(pictures)
+
+    generate = __call__
+
+    @torch.inference_mode()
+    def _run_block(self, latents: Tensor, labels: Tensor | None) -> np.ndarray:
+        """(n, latent), n at most 16, to (n, H, W, C)."""
+        count, pixels = len(latents), self.entry_point.shape.pixels
+        # A buffer of its own: where a tensor begins in memory decides which instructions some libraries take.
+        filled = torch.zeros(BLOCK, self.latent_width)
+        filled[:count] = latents
+        numbers = None
+        if labels is not None:
+            numbers = torch.full((BLOCK,), int(labels[0]), dtype=torch.int64)
+            numbers[:count] = labels
+            numbers = numbers.to(self.device)
+        remedy = "use a smaller --batch or --device cpu"
+        with (
+            out_of_memory_as_help(BLOCK, pixels, pixels, remedy),
+            numerics(self.device, self.precision, deterministic=True),
+        ):
+            output = self.network(filled.to(self.device), numbers)[:count].float()
+            if not torch.isfinite(output).all():
+                raise ModelError(not_finite_message(self.path, self.precision))
+            # Rounded, not truncated: truncation darkens every picture by half a level.
+            levels = output.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+            return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _checked_latents(self, latents: Tensor | np.ndarray) -> Tensor:
+        rows = torch.as_tensor(latents)
+        if rows.ndim != 2 or rows.shape[1] != self.latent_width:
+            raise DataError(
+                f"latents are {tuple(rows.shape)}; this model needs (N, {self.latent_width})"
+                " - take latents that were saved for it"
+            )
+        rows = rows.detach().to("cpu", torch.float32)
+        if not torch.isfinite(rows).all():
+            raise DataError("latents are not all finite - draw or save them anew")
+        return rows
+
+    def _checked_labels(self, labels: Tensor | np.ndarray | Sequence[int] | None, count: int) -> Tensor | None:
+        if labels is None:
+            if self.classes:
+                raise UsageError(
+                    f"labels are missing: this model has {self.classes} classes - give one from 0 to {self.classes - 1}"
+                    " for each picture (--classes)"
+                )
+            return None
+        if not self.classes:
+            raise UsageError("this model was trained without classes and takes no labels - leave them out")
+        numbers = torch.as_tensor(labels).to("cpu", torch.int64)
+        if numbers.shape != (count,):
+            raise UsageError(f"labels are {tuple(numbers.shape)}; {count} latents need ({count},)")
+        wrong = numbers[(numbers < 0) | (numbers >= self.classes)]
+        if len(wrong):
+            raise UsageError(f"class {int(wrong[0])} is out of range - this model has 0 to {self.classes - 1}")
+        return numbers
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto", precision: Precision = "fp32") -> LatentModel:
+        """Load the generator of the model at `path` (see `resolve_model`).
+
+        Raises:
+            ModelError: no model, damaged, written by something else or by a newer version, or no generator.
+            UsageError: the device is not there.
+        """
+        target = resolve_device(device)
+        file = resolve_model(Path(path))
+        metadata, tensors = read_model_file(file)
+        name, record = select_entry_point(file, metadata, LatentRecord)
+        return cls(
+            build_network(file, record, tensors),
+            LatentEntryPoint(record.network, record.generator, record.shape, record.classes),
+            name=name,
+            device=target,
+            precision=precision,
+            metadata=metadata,
+            path=file,
+        )
+
+
+@contextlib.contextmanager
+def _one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of which each computes alone: how PyTorch splits a computation can change its last bits."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(max(workers, 1), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        # The setting belongs to a thread, but the last one made is also the default of threads yet to come.
+        torch.set_num_threads(before)

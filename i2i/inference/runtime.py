@@ -1,0 +1,87 @@
+"""Where and in what arithmetic a trained network runs, the same for every kind of model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from i2i.errors import I2IError, OutOfMemoryError, UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_AUTOCAST_TYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps`` means on this machine.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: unknown - use auto, cpu, cuda, cuda:n or mps") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: not supported - use auto, cpu, cuda, cuda:n or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices here - use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: not available here - use --device auto or cpu")
+    return device
+
+
+@contextlib.contextmanager
+def numerics(device: torch.device, precision: Precision, *, deterministic: bool = False) -> Iterator[None]:
+    """The arithmetic of this precision on this device.
+
+    Args:
+        deterministic: let CUDA use only convolutions that give the same bits every time.
+    """
+    with contextlib.ExitStack() as stack:
+        if precision != "fp32":
+            stack.enter_context(torch.autocast(device.type, _AUTOCAST_TYPES[precision]))
+        if device.type == "cuda":
+            cudnn = torch.backends.cudnn
+            stack.enter_context(
+                cudnn.flags(
+                    enabled=True,
+                    benchmark=cudnn.benchmark and not deterministic,
+                    deterministic=cudnn.deterministic or deterministic,
+                    # In fp32 convolutions would otherwise drop to TF32's ten bits in silence.
+                    allow_tf32=cudnn.allow_tf32 and precision != "fp32",
+                )
+            )
+        yield
+
+
+def not_finite_message(path: Path | None, precision: Precision) -> str:
+    """What to say of a network that returned infinities or NaN."""
+    where = path or "the model"
+    if precision == "fp32":
+        return f"{where}: the network returned numbers that are not finite - its weights are unusable, take another"
+    return f"{where}: the network returned numbers that are not finite in {precision} - use --precision fp32"
+
+
+@contextlib.contextmanager
+def out_of_memory_as_help(count: int, height: int, width: int, remedy: str) -> Iterator[None]:
+    """Turn running out of memory, on CPU or GPU, into an error that names the size and the `remedy`."""
+    try:
+        yield
+    except I2IError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch's CPU allocator raises a plain RuntimeError.
+        text = str(error).lower()
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and "alloc" not in text:
+            raise
+        raise OutOfMemoryError(
+            f"too little memory for {count} picture{'s' if count > 1 else ''} of {width}x{height} pixels - {remedy}"
+        ) from error
