@@ -93,7 +93,15 @@ def translate(
         list[str], typer.Argument(metavar="INPUT", help="Pictures, folders or patterns like 'in/*.png'.")
     ],
     model: Model,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; INPUT_translated by default.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder, or a file for one picture; INPUT_translated by default, INPUT_BtoA_translated for a model's "
+            "second direction.",
+        ),
+    ] = None,
     direction: Direction = None,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -114,6 +122,57 @@ def translate(
         model, inputs, out, direction=direction, device=device, precision=precision, skip_existing=skip_existing,
         format=format, quality=quality, max_pixels=max_pixels, batch=batch, json=json, quiet=quiet,
     )  # fmt: skip
+
+
+@app.command()
+def generate(
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", help="As for translate; the newest run under runs/ by default."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures to make; 100 by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; generated/MODEL by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Picture i of a seed is always the same; 0 by default.")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="Draw latents anew beyond this: 0.7 gives less variety, fewer failures.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Of models with classes: names or numbers, e.g. 3,5.")
+    ] = None,
+    labelled: Annotated[bool, typer.Option("--labelled", help="A folder for each class.")] = False,
+    grid: Annotated[Path | None, typer.Option(metavar="FILE", help="Show the first 100 on one sheet.")] = None,
+    save_latents: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the latents (.safetensors).")] = None,
+    latents: Annotated[Path | None, typer.Option(metavar="FILE", help="Use the latents in this file.")] = None,
+    interpolate: Annotated[
+        int | None, typer.Option(metavar="K", help="In place of pictures a film through K of them: PNG, GIF, MP4.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Of such a film, from one to the next; 24 by default.")] = None,
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="With --latents, rows and means of rows: '(1,2,3)-(4,5,6)+(7,8,9)'."),
+    ] = None,
+    format: Annotated[str, typer.Option(help="png, jpg, webp or tiff.")] = "png",
+    batch: Annotated[int, typer.Option(help="Pictures computed together; changes no pixel.")] = 64,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave files that are already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are already there.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make pictures with a trained generator.
+
+    Under torchrun the processes share the pictures.
+    """
+    from i2i.commands import generate as command
+    from i2i.commands.generation import Wishes
+
+    wishes = Wishes(
+        n=n, out=out, seed=seed, truncation=truncation, classes=classes, grid=grid, labelled=labelled, latents=latents,
+        save_latents=save_latents, interpolate=interpolate, frames=frames, arithmetic=arithmetic, format=format,
+        batch=batch, skip_existing=skip_existing, force=force,
+    )  # fmt: skip
+    command.run(model, wishes, device=device, precision=precision, json=json, quiet=quiet)
 
 
 @app.command()
@@ -150,7 +209,7 @@ def report(
 
 @data_app.callback()
 def data(context: typer.Context) -> None:
-    """Look through pictures; fetch published sets."""
+    """Look through pictures, prepare them for training; fetch published sets."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -166,6 +225,33 @@ def data_check(
     from i2i.commands import data as command
 
     command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, json=json)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, a .zip file, or idx files (MNIST).")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    size: Annotated[int, typer.Option(help="Side of the squares, in pixels.")],
+    crop: Annotated[
+        Literal["center", "none"], typer.Option(help="Cut the largest square out of the middle, or squeeze.")
+    ] = "center",
+    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
+    min_side: Annotated[int, typer.Option(help="Pictures with a shorter side are left out.")] = 16,
+    enlarge: Annotated[
+        bool, typer.Option("--enlarge/--no-enlarge", help="Make small pictures larger, or leave them out.")
+    ] = True,
+    format: Annotated[Literal["png", "jpg"], typer.Option(help="Of the pictures made.")] = "png",
+    max_pixels: MaxPixels = 200_000_000,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a clean set: no damaged or doubled pictures, cropped and resized, with a list of what was done."""
+    from i2i.commands import data as command
+
+    command.prepare(
+        source, out, size=size, crop=crop, channels=channels, min_side_pixels=min_side, max_pixels=max_pixels,
+        format=format, enlarge=enlarge, json=json, quiet=quiet,
+    )  # fmt: skip
 
 
 @data_app.command("fetch")
@@ -249,13 +335,13 @@ def _report(error: BaseException) -> int:
             # Asked for and orderly, so no error.
             typer.echo(f"i2i: {error}", err=True)
             return error.exit_code
+        case KeyboardInterrupt() | typer.Abort():
+            typer.echo("i2i: interrupted", err=True)
+            return 130
         case I2IError():
             lines = str(error).splitlines() or [type(error).__name__]
             _complain("\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else lines[0])
             return error.exit_code
-        case KeyboardInterrupt() | typer.Abort():
-            _complain("interrupted")
-            return 130
         case BrokenPipeError():
             # Whoever read our output has had enough. Python would complain when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

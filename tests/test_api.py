@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +39,9 @@ def test_train_takes_a_recipe_and_load_its_run(tmp_path: Path) -> None:
 def test_train_without_anything_says_what_it_needs() -> None:
     with pytest.raises(UsageError, match="name a recipe"):
         i2i.train()
+
+
+@pytest.mark.parametrize("overrides", ["training.length.minutes=2", ["seed", 3]])
+def test_overrides_that_are_no_list_of_texts_are_one_clear_mistake(overrides: Any) -> None:
+    with pytest.raises(UsageError, match=r"needs a list of texts, such as overrides=\['seed=3'\]"):
+        i2i.train("cyclegan_demo", overrides)

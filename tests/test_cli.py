@@ -160,7 +160,7 @@ class TestErrors:
     def test_interrupt(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         fail_with(KeyboardInterrupt(), monkeypatch)
         assert main(["recipes"]) == 130
-        assert "Traceback" not in capsys.readouterr().err
+        assert capsys.readouterr().err == "i2i: interrupted\n"
 
     def test_file_errors_name_the_file(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -12,23 +13,10 @@ from i2i.data.settings import UnpairedFoldersSettings
 from i2i.errors import RecipeError
 from i2i.pipelines import CycleGANSettings
 from i2i.recipe import Recipe, changes_on_resume, load_recipe, parse_recipe
-from i2i.recipe.nodes import MAX_BYTES, resolve_scalar
+from i2i.recipe.nodes import resolve_scalar
 from i2i.training.schedule import CosineSchedule, LinearSchedule
 from i2i.training.settings import AdamSettings, LengthSettings, SGDSettings
-
-SHORT = """\
-pipeline: {kind: cyclegan}
-data:
-  kind: unpaired_folders
-  root: animals
-"""
-
-
-def mistakes(text: str | bytes, *overrides: str) -> list[str]:
-    """The lines of the RecipeError that `text` must give."""
-    with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, "cat.yaml", overrides)
-    return str(caught.value).splitlines()
+from tests.test_recipe_mistakes import SHORT, mistakes
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -63,9 +51,10 @@ class TestReading:
         assert recipe.training.schedule == CosineSchedule(total=9)
 
     def test_whole_numbers_become_the_floats_that_fields_ask_for(self) -> None:
-        weight = parse_recipe(SHORT.replace("cyclegan}", "cyclegan, cycle_weight: 5}")).pipeline.cycle_weight
-        assert weight == 5.0
-        assert isinstance(weight, float)
+        pipeline = parse_recipe(SHORT.replace("cyclegan}", "cyclegan, cycle_weight: 5}")).pipeline
+        assert isinstance(pipeline, CycleGANSettings)
+        assert pipeline.cycle_weight == 5.0
+        assert isinstance(pipeline.cycle_weight, float)
 
     def test_byte_order_mark_is_passed_over(self) -> None:
         assert parse_recipe(b"\xef\xbb\xbf" + SHORT.encode()) == parse_recipe(SHORT)
@@ -110,144 +99,6 @@ class TestReading:
         assert type(result) is type(value)
 
 
-class TestMistakes:
-    def test_all_are_reported_at_once_in_the_order_of_the_file(self) -> None:
-        text = (
-            "seeed: 1\n"
-            "pipeline:\n"
-            "  kind: cyclegan\n"
-            "  generator: {kind: resnett}\n"
-            "  adversarial: lsgam\n"
-            "data:\n"
-            "  kind: unpaired_folders\n"
-            "  root: animals\n"
-            "  flip: no\n"
-            "training:\n"
-            '  batch_size: "4"\n'
-            "  batch_size: 4\n"
-            "  schedule: {kind: constant, decay: 5}\n"
-        )
-        assert mistakes(text, "training.workers=true") == [
-            "cat.yaml:1: seeed: unknown key, did you mean 'seed'?",
-            "cat.yaml:4: pipeline.generator.kind: 'resnett' is no known kind, did you mean 'resnet'?",
-            "cat.yaml:5: pipeline.adversarial: is the text 'lsgam'; needs one of 'lsgan', 'nonsaturating', 'hinge', "
-            "'wasserstein', did you mean 'lsgan'?",
-            "cat.yaml:9: data.flip: is the text 'no'; needs true or false - write false",
-            "cat.yaml:11: training.batch_size: is the text '4'; needs a whole number - remove the quotes",
-            "cat.yaml:12: training.batch_size: given twice; first in line 11",
-            "cat.yaml:13: training.schedule.decay: unknown key here; it belongs to kind: linear",
-            "--set training.workers: is true; needs a whole number",
-        ]
-
-    @pytest.mark.parametrize(
-        ("addition", "message"),
-        [
-            ("training: {batch_size: 2.5}", "training.batch_size: is 2.5; needs a whole number"),
-            ("training: {batch_size: true}", "training.batch_size: is true; needs a whole number"),
-            ("training: {batch_size: null}", "training.batch_size: is null; needs a whole number"),
-            (
-                "training: {length: {images: 1e6}}",
-                "training.length.images: is 1000000.0; needs a whole number or null - write 1000000",
-            ),
-            (
-                "training: {length: {steps: 1_000}}",
-                "training.length.steps: is the text '1_000'; needs a whole number or null - write 1000",
-            ),
-            ("training: {ema_half_life_images: .nan}", "training.ema_half_life_images: is nan; needs a finite number"),
-            ("training: {length: {epochs: .inf}}", "training.length.epochs: is inf; needs a finite number"),
-            (
-                "training: {optimizers: {generator: {kind: adam, betas: [1]}}}",
-                "training.optimizers.generator.betas: is [1]; needs a list of 2: a number each",
-            ),
-            (
-                "training: {optimizers: {generator: {momentum: 0.9}}}",
-                "training.optimizers.generator.momentum: unknown key",
-            ),
-            ("training: {optimizers: 5}", "training.optimizers: is 5; needs a mapping of keys to values"),
-            (
-                "training: {schedule: linear}",
-                "training.schedule: is the text 'linear'; needs keys, first of all kind: constant or linear",
-            ),
-            ("training:", "training: is empty; needs keys such as"),
-            ("training: {length: {epochs: 0}}", "training.length: must be above 0"),
-            ("training: {batch_size: 3, accumulate: 2}", "training.batch_size: 3 cannot be split into 2"),
-            ("batch_size: 4", "batch_size: unknown key, did you mean 'training.batch_size'?"),
-            ("colour: red", "colour: unknown key; known here: name, seed"),
-            ("extend: other", "extend: unknown key, did you mean 'extends'?"),
-            ("name: 5", "name: is 5; needs text - put it in quotes"),
-            ("name: ../up", "name: is '../up'; it names a folder"),
-            ("seed: -1", "seed: is -1; needs 0 to"),
-            ("precision: fp8", "precision: is the text 'fp8'; needs one of 'auto', 'fp64', 'fp32', 'bf16', 'fp16'"),
-            (
-                "tracking: !!python/object:os.system {}",
-                "tracking: the tag 'tag:yaml.org,2002:python/object:os.system' is not supported",
-            ),
-            ("<<: {seed: 1}", "YAML 1.2 has no merge key '<<' - use 'extends'"),
-            ("{a: b}: 1", "a key must be a word"),
-            ('initialize_from: "\\ud800"', "initialize_from: holds half of a surrogate pair"),
-        ],
-    )
-    def test_one_mistake_has_its_line_and_key(self, addition: str, message: str) -> None:
-        (line,) = mistakes(SHORT + addition)
-        assert line.startswith(f"cat.yaml:5: {message}")
-
-    def test_missing_parts_are_named(self) -> None:
-        assert mistakes("seed: 1") == ["cat.yaml:1: pipeline: is missing", "cat.yaml:1: data: is missing"]
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            ("", "cat.yaml: is empty"),
-            ("# only a comment\n", "cat.yaml: is empty"),
-            ("- a\n- b\n", "cat.yaml:1: a recipe is a mapping"),
-            ("seed: 1\ndata:\n\tkind: x\n", "cat.yaml:3: a tab character"),
-            ("a: b: c\n", "cat.yaml:1: not valid YAML: a second ':'"),
-            ("seed: 1\n---\nseed: 2\n", "cat.yaml:2: not valid YAML: but found another document"),
-            ("seed: *nowhere\n", "cat.yaml:1: found undefined alias 'nowhere'"),
-            ("seed: [1\n", "cat.yaml:2: not valid YAML"),
-            (b"seed: 1\nname: \xff\n", "cat.yaml:2: is not UTF-8 text"),
-            ("seed: 1\nname: \x07\n", "cat.yaml:2: holds a character that YAML does not allow"),
-            ('name: "\\U00110000"\n', "cat.yaml: not valid YAML"),
-            (SHORT + "seed: " + "9" * 5000, "cat.yaml:5: seed: a number of 5000 characters"),
-            ("a: " + "[" * 40 + "]" * 40, "cat.yaml:1: is nested more than"),
-            ("a: " + "[" * 100_000, "cat.yaml: is nested too deeply"),
-            ("a: &a [*a]\n", "cat.yaml:1: is nested more than"),
-            ("#" * (MAX_BYTES + 1), "cat.yaml: is larger than"),
-        ],
-    )
-    def test_what_is_no_recipe_at_all(self, text: str | bytes, message: str) -> None:
-        (line,) = mistakes(text)
-        assert line.startswith(message)
-
-    def test_alias_bomb_is_stopped(self) -> None:
-        rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-        rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-        (line,) = mistakes("\n".join(rows))
-        assert "aliases expand to more than" in line
-
-    def test_a_flood_of_mistakes_is_cut_short(self) -> None:
-        lines = mistakes("".join(f"k{n}: {'x' * 10}\n" for n in range(5000)))
-        assert len(lines) == 51
-        assert lines[-1] == "and 4952 more mistakes"  # with the two missing parts
-
-    def test_crop_must_suit_the_generator(self) -> None:
-        text = SHORT + "  crop_pixels: 250\n"
-        assert mistakes(text) == [
-            "cat.yaml:5: data.crop_pixels is 250; this generator needs a multiple of 4 - try 248 or 252"
-        ]
-
-    def test_drawn_pictures_must_suit_the_generator(self) -> None:
-        text = "pipeline:\n  kind: cyclegan\n  generator: {kind: unet, levels: 7}\ndata:\n  kind: drawn_animals\n"
-        # The size is a default here, so the line is that of `data`.
-        assert mistakes(text) == [
-            "cat.yaml:4: data.size_pixels is 64; this generator needs a multiple of 128 - try 128"
-        ]
-
-    def test_crop_larger_than_resize(self) -> None:
-        (line,) = mistakes(SHORT + "  resize_pixels: 100\n")
-        assert line.startswith("cat.yaml:5: data.resize_pixels: is 100, smaller than crop_pixels 256")
-
-
 class TestOverrides:
     def test_override_wins_over_the_file(self) -> None:
         recipe = parse_recipe(SHORT, overrides=["data.root=plants"])
@@ -269,6 +120,21 @@ class TestOverrides:
     def test_last_of_two_wins(self) -> None:
         assert parse_recipe(SHORT, overrides=["seed=3", "seed=4"]).seed == 4
 
+    def test_folders_given_one_way_take_the_place_of_those_given_the_other_way(self) -> None:
+        """Nobody has to know that the recipe names a root, and that it must go."""
+        two = load_recipe("cyclegan_horse2zebra", ["data.a=summer", "data.b=winter"]).data
+        assert isinstance(two, UnpairedFoldersSettings)
+        assert (two.root, two.a, two.b, two.fetch) == (None, "summer", "winter", None)
+        extended = parse_recipe("extends: cyclegan_maps\ndata: {a: summer, b: winter, test_a: x}\n")
+        assert extended.data == dataclasses.replace(two, test_a="x")
+        text = SHORT.replace("root: animals", "a: x\n  b: y\n  test_a: z")
+        assert parse_recipe(text, overrides=["data.root=r"]).data == UnpairedFoldersSettings(root="r", test_a="z")
+        # Both ways in one place still contradict each other, and one folder alone is too few.
+        (both,) = mistakes(SHORT, "data.a=x", "data.b=y", "data.root=z")
+        assert both.startswith("--set data.root: give either root, or a and b")
+        (one,) = mistakes(SHORT, "data.a=x")
+        assert one == "--set data.a: name the pictures: either root, or both a and b"
+
     @pytest.mark.parametrize("order", [1, -1])
     def test_new_kind_replaces_the_old_part_and_keeps_its_sister_overrides(self, order: int) -> None:
         text = SHORT.replace("cyclegan}", "cyclegan, generator: {kind: resnet, blocks: 3}}")
@@ -285,8 +151,8 @@ class TestOverrides:
                 "--set training.legth.steps: training.legth: unknown key, did you mean 'length'?",
             ),
             ("seed=abc", "--set seed: is the text 'abc'; needs a whole number"),
-            ("seed=[1", "--set seed: not valid YAML"),
-            ("seed=@x", "--set seed: not valid YAML"),
+            ("seed=[1", "--set seed: the [ here is never closed - add ]"),
+            ("seed=@x", "--set seed: a value cannot begin with @"),
             ("extends=other", "--set extends: cannot be set from outside"),
             (
                 "data.crop_pixels=250",

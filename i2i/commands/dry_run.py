@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json as json_module
 import time
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import torch
 import typer
 
-from i2i.commands.planning import build_engine, choose, read_plan, settle_arithmetic
+from i2i.commands.planning import (
+    build_engine,
+    choose,
+    finished_already,
+    open_data,
+    read_plan,
+    settle_arithmetic,
+    spent_seconds,
+)
+from i2i.core.step import Progress
 from i2i.data.loader import StreamLoader
-from i2i.data.streams import open_streams
 from i2i.inference.image_model import resolve_device
+from i2i.training.checkpoint import load_newest_checkpoint
 from i2i.training.distributed import Processes
-from i2i.training.loop import bind_draws, peak_memory_gib
+from i2i.training.loop import bind_draws
 from i2i.training.progress_bar import format_duration
+from i2i.training.rows import peak_memory_gib
 from i2i.training.timing import Length
 
 _TIMED_STEPS = 2
@@ -30,8 +42,13 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
     device = resolve_device(device_name)
     recipe = choose(read_plan(recipe_name, overrides, resume), device)
     settle_arithmetic(recipe)
-    data = open_streams(recipe.data, recipe.seed)
+    data = open_data(recipe)
     engine = build_engine(recipe, data, Processes(), device)
+    spent = 0.0
+    if resume is not None:
+        engine.load_state(load_newest_checkpoint(resume)[1])
+        spent = spent_seconds(resume)
+    begin, length = engine.progress, Length(recipe.training.length, engine.images_per_epoch, recipe.training.batch_size)
     with StreamLoader(
         data.train, recipe.training.batch_size, micro_batches=recipe.training.accumulate, device=device
     ) as loader:
@@ -41,9 +58,7 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         for _ in range(_TIMED_STEPS):
             engine.take_step(draw)
         seconds = (_now(device) - started) / _TIMED_STEPS
-    steps = Length(recipe.training.length, engine.images_per_epoch, recipe.training.batch_size).total_steps()
-    minutes = recipe.training.length.minutes
-    total = min(seconds * steps if steps else float("inf"), 60 * minutes if minutes else float("inf"))
+    left = _what_is_left(length, begin, spent, seconds)
     result = {
         "recipe": recipe.name,
         "precision": recipe.precision,
@@ -54,8 +69,11 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
             for name, network in engine.pipeline.networks.items()
         },
         "seconds_per_step": seconds,
-        "total_steps": steps,
-        "total_seconds": total,
+        "total_steps": length.total_steps(),
+        "total_seconds": spent + left.seconds,
+        "done_steps": begin.step,
+        "remaining_steps": left.steps,
+        "remaining_seconds": left.seconds,
         "peak_memory_gib": peak_memory_gib(device),
         "skipped_pictures": len(data.report),
     }
@@ -64,8 +82,33 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         return
     typer.echo(f"{recipe.name}: {recipe.precision} on {device}, {engine.images_per_epoch} pictures an epoch")
     typer.echo(", ".join(f"{name} {count / 1e6:.2f} M weights" for name, count in result["parameters"].items()))
-    typer.echo(f"{seconds:.3f} s a step; {steps or 'as many steps as fit'}: about {format_duration(total)}")
+    at_end = finished_already(recipe, resume, length, begin, spent) if resume is not None else None
+    typer.echo(at_end or left.sentence)
     typer.echo(f"peak memory {result['peak_memory_gib']:.2f} GiB; nothing was written")
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a training still has to do."""
+
+    steps: int
+    seconds: float
+    sentence: str
+
+
+def _what_is_left(length: Length, done: Progress, spent_seconds: float, seconds_per_step: float) -> _Left:
+    """Up to the limit that comes first, at the measured pace."""
+    total, minutes = length.total_steps(), length.settings.minutes
+    by_steps = inf if total is None else max(0, total - done.step) * seconds_per_step
+    by_clock = inf if minutes is None else max(0.0, 60 * minutes - spent_seconds)
+    pace = f"{seconds_per_step:.3g} s each"
+    if total is not None and by_steps <= by_clock:
+        steps = max(0, total - done.step)
+        what = f"{steps:,} of {total:,} steps to go" if done.step else f"{total:,} steps"
+        return _Left(steps, by_steps, f"{what}, {pace}: about {format_duration(by_steps)}")
+    steps = int(by_clock / seconds_per_step)
+    what = f"{format_duration(by_clock)} of {format_duration(60 * (minutes or 0))} to go" if done.step else ""
+    return _Left(steps, by_clock, f"{what or format_duration(by_clock)}: about {steps:,} steps, {pace}")
 
 
 def _now(device: torch.device) -> float:

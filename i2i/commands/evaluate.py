@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from i2i.errors import DataError
+from i2i.errors import DataError, PartialFailureError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,8 @@ def run(
     JSON object with `json`.
 
     Raises:
-        DataError: folders are missing, names do not match, or a picture cannot be read.
+        PartialFailureError: some test pictures cannot be read; the others are scored.
+        DataError: folders are missing, names do not match, or no test picture can be read.
         ModelError, UsageError: the model or the direction cannot be used.
     """
     from i2i.evaluation.paired import mean_picture, paired_scores
@@ -47,11 +48,17 @@ def run(
     if alone:
         console.print(f"{alone} test pictures have no counterpart of the same name and are left out")
     models = _load_directions(model, device, direction, precision)
+    pairs = len(names_a)
+    names_a, names_b, damaged = _readable(data, names_a, names_b, max_pixels)
+    for reason in damaged:
+        typer.echo(f"failed: {reason}", err=True)
+    if not names_a:
+        raise DataError(f"{data}: none of {pairs} pairs can be read - see above")
     console.print(f"{len(names_a)} pairs, {', '.join(models)}, on {next(iter(models.values())).device}")
     means: dict[str, np.ndarray] = {}
     for domain, folder in (("a", data / "trainA"), ("b", data / "trainB")):
         if folder.is_dir():
-            means[domain] = mean_picture(_all_pictures(folder, max_pixels))
+            means[domain] = mean_picture(_training_pictures(folder, max_pixels, console))
     scores = paired_scores(
         lambda name, pictures: models[name](pictures),
         _Pictures(data / "testA", names_a, max_pixels),
@@ -61,9 +68,11 @@ def run(
     )
     if json:
         about = {"model": str(next(iter(models.values())).path), "data": str(data), "precision": precision}
-        typer.echo(json_module.dumps(about | scores.to_json()))
+        typer.echo(json_module.dumps(about | scores.to_json() | {"failed": damaged}))
     else:
         typer.echo(scores.table())
+    if damaged:
+        raise PartialFailureError(f"{pairs - len(names_a)} of {pairs} pairs could not be read, see above")
 
 
 class _Pictures:
@@ -81,11 +90,39 @@ class _Pictures:
         return decode_rgb8(self._folder / self._names[index], self._max_pixels)
 
 
-def _all_pictures(folder: Path, max_pixels: int) -> Iterator[np.ndarray]:
+def _training_pictures(folder: Path, max_pixels: int, console: Console) -> Iterator[np.ndarray]:
+    """Those that can be read: training leaves out the others too."""
+    from i2i.data.decoding import decode_rgb8
     from i2i.data.folders import find_pictures
 
-    pictures = _Pictures(folder, find_pictures(folder), max_pixels)
-    return (pictures[index] for index in range(len(pictures)))
+    for name in find_pictures(folder):
+        try:
+            yield decode_rgb8(folder / name, max_pixels)
+        except DataError as error:
+            console.print(f"left out of the mean picture: {error}")
+
+
+def _readable(
+    data: Path, names_a: Sequence[str], names_b: Sequence[str], max_pixels: int
+) -> tuple[list[str], list[str], list[str]]:
+    """The names of pairs of which both pictures can be read, and a line for each picture that cannot.
+
+    Found out beforehand, so that both directions are scored on the same pairs.
+    """
+    from i2i.data.decoding import decode_rgb8
+
+    whole: list[tuple[str, str]] = []
+    damaged: list[str] = []
+    for name_a, name_b in zip(names_a, names_b, strict=True):
+        known = len(damaged)
+        for path in (data / "testA" / name_a, data / "testB" / name_b):
+            try:
+                decode_rgb8(path, max_pixels)
+            except DataError as error:
+                damaged.append(str(error))
+        if len(damaged) == known:
+            whole.append((name_a, name_b))
+    return [a for a, _ in whole], [b for _, b in whole], damaged
 
 
 def _counterparts(folder_a: Path, folder_b: Path) -> tuple[list[str], list[str], int]:

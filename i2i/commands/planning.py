@@ -8,14 +8,22 @@ from pathlib import Path
 
 import torch
 
+from i2i.core.step import Progress
 from i2i.data.dataset import DataSet
-from i2i.errors import ModelError, UsageError
-from i2i.recipe import Recipe, changes_on_resume, load_recipe
+from i2i.data.folders import MissingFolderError
+from i2i.data.streams import open_streams
+from i2i.errors import DataError, ModelError, RecipeError, UsageError
+from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, load_recipe
 from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
+from i2i.training.loop import MODEL_FILE
 from i2i.training.precision import Precision, choose_precision
+from i2i.training.timing import Length
+from i2i.training.tracking import read_metrics
 
 RECIPE_FILE = "recipe.yaml"
+_NO_RATE = 1e-6
+"""At this share of the learning rate nothing is learnt any more."""
 
 
 def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> Recipe:
@@ -36,8 +44,59 @@ def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> 
     if not kept.is_file():
         raise ModelError(f"{resume}: no run to resume here, it has no {RECIPE_FILE}")
     changed = load_recipe(kept, overrides)
-    changes_on_resume(load_recipe(kept), changed)
+    changes_on_resume(with_whole_paths(load_recipe(kept)), with_whole_paths(changed))
     return changed
+
+
+def with_whole_paths(recipe: Recipe) -> Recipe:
+    """The same recipe with paths that mean the same from every working directory."""
+
+    def whole(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    paths = {key: whole(getattr(recipe.data, key)) for key in recipe.data.path_keys}
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, **paths),  # type: ignore[arg-type]
+        initialize_from=whole(recipe.initialize_from),
+    )
+
+
+def open_data(recipe: Recipe) -> DataSet:
+    """Open the recipe's data.
+
+    Raises:
+        DataError: pictures are missing or unfit; with a built-in recipe it says where to read what the set is.
+    """
+    try:
+        return open_streams(recipe.data, recipe.seed)
+    except MissingFolderError as error:
+        if recipe.name not in {built_in.name for built_in in built_in_recipes()}:
+            raise
+        raise DataError(f"{error}; `i2i recipes {recipe.name}` says what the set is and where it is from") from error
+
+
+def spent_seconds(folder: Path) -> float:
+    """Time that the run in `folder` has taken so far, over all its attempts."""
+    return max((row["wall_seconds"] for row in read_metrics(folder)), default=0.0)
+
+
+def finished_already(recipe: Recipe, folder: Path, length: Length, progress: Progress, seconds: float) -> str | None:
+    """What to tell about a run that has reached its length, and how to go on; None if it has not.
+
+    Args:
+        progress: of its newest checkpoint.
+        seconds: that it has taken.
+    """
+    reached = length.reached(progress, seconds)
+    if not reached or not (folder / MODEL_FILE).is_file():
+        return None
+    done = f"{folder}: finished already, at step {progress.step:,}"
+    if recipe.training.schedule.factor(progress) < _NO_RATE:
+        again = f"i2i train {folder / RECIPE_FILE} --set initialize_from={folder}"
+        return f"{done}, where its schedule ends; to train on, begin a run with its weights: {again}"
+    more = " ".join(f"--set training.length.{name}={2 * value:g}" for name, value in reached.items())
+    return f"{done}; to train longer, e.g.: i2i train --resume {folder} {more}"
 
 
 def choose(recipe: Recipe, device: torch.device) -> Recipe:
@@ -58,9 +117,14 @@ def settle_arithmetic(recipe: Recipe) -> None:
 
 
 def build_engine(recipe: Recipe, data: DataSet, processes: Processes, device: torch.device) -> Engine:
-    """Networks with their initial weights inside an engine; `recipe.precision` is chosen already."""
+    """Networks with their initial weights inside an engine; `recipe.precision` is chosen already.
+
+    Raises:
+        RecipeError: recipe and data do not fit each other.
+    """
     assert recipe.precision != "auto"
-    pipeline = recipe.pipeline.build()
+    _check_classes(recipe, data)
+    pipeline = recipe.pipeline.build(recipe.data.shape)
     pipeline.initialize(recipe.seed)
     return Engine(
         pipeline,
@@ -71,3 +135,17 @@ def build_engine(recipe: Recipe, data: DataSet, processes: Processes, device: to
         processes=processes,
         fast=recipe.speed == "auto",
     )
+
+
+def _check_classes(recipe: Recipe, data: DataSet) -> None:
+    """Refuse labels that the networks have no place for.
+
+    Raises:
+        RecipeError: the data tell another number of classes apart than the recipe.
+    """
+    classes = recipe.pipeline.classes
+    if classes and classes != len(data.class_names):
+        raise RecipeError(
+            f"pipeline.classes is {classes}, but the data have {len(data.class_names)}"
+            f" ({', '.join(data.class_names[:5])}{', ...' if len(data.class_names) > 5 else ''}) - set it to that"
+        )

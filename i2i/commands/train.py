@@ -8,13 +8,24 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
 
 from i2i import __version__
-from i2i.commands.planning import RECIPE_FILE, build_engine, choose, read_plan, settle_arithmetic
-from i2i.data.streams import open_streams
+from i2i.commands.planning import (
+    RECIPE_FILE,
+    build_engine,
+    choose,
+    finished_already,
+    open_data,
+    read_plan,
+    settle_arithmetic,
+    spent_seconds,
+    with_whole_paths,
+)
+from i2i.data.dataset import DataSet
 from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.image_model import resolve_device
@@ -40,6 +51,8 @@ class Finished:
     images: int
     best_score: float | None
     wall_seconds: float
+    finished_before: bool = False
+    """There was nothing left to do."""
 
 
 def run(
@@ -56,7 +69,7 @@ def run(
     finished = start(recipe, overrides, resume=resume, out=out, device=device, quiet=quiet)
     if json and _leads():
         typer.echo(json_module.dumps(dataclasses.asdict(finished)))
-    elif not quiet and _leads():
+    elif not quiet and not finished.finished_before and _leads():
         typer.echo(f"{finished.run}: done at step {finished.step}; look at {finished.report}")
 
 
@@ -102,40 +115,66 @@ def _train(
     *,
     resumed: bool,
 ) -> Finished:
-    data = open_streams(recipe.data, recipe.seed)
+    data = open_data(recipe)
     engine = build_engine(recipe, data, processes, device)
     for line in data.report:
         progress.message(f"skipped: {line}")
     if recipe.initialize_from and not resumed:
-        progress.message(initialize_from(engine, Path(recipe.initialize_from)))
-    tracker = _open_tracker(recipe, folder, device, progress, resumed) if processes.leads else None
+        progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
     running = Run(
         engine=engine,
         data=data,
         folder=folder,
-        tracker=tracker,
+        tracker=None,
         progress=progress,
-        provenance={"recipe": recipe.name, "i2i": __version__, "data": data.content_hash},
+        provenance=_provenance(recipe, data),
         method=recipe.pipeline.kind,
+        doubt_loss=recipe.pipeline.doubt_loss,
         after_checkpoint=write_report,
     )
+    if resumed:
+        resume_run(running)
+        seconds = spent_seconds(folder)
+        # The clock's share is in a file; one process decides for all.
+        at_end = processes.share(finished_already(recipe, folder, running.length, engine.progress, seconds))
+        progress.message(at_end or f"resumed at step {engine.step:,}")
+        if at_end:
+            return _finished(running, seconds, before=True)
+    tracker = running.tracker = _open_tracker(recipe, folder, device, progress, resumed) if processes.leads else None
     try:
-        if resumed:
-            resume_run(running)
-        progress.message(f"{folder}: {recipe.precision} on {device}, {processes.count} process(es)")
+        together = f", {processes.count} processes" if processes.count > 1 else ""
+        progress.message(f"{folder}: {recipe.precision} on {device}{together}")
         fit(running, recipe.training.workers)
     finally:
         if tracker is not None:
             tracker.finish({} if running.best.score is None else {"best_score": running.best.score})
-    seconds = tracker.wall_seconds if tracker is not None else 0.0
+    return _finished(running, tracker.wall_seconds if tracker is not None else 0.0)
+
+
+def _finished(run: Run, wall_seconds: float, *, before: bool = False) -> Finished:
     return Finished(
-        str(folder), str(folder / "report.html"), engine.step, engine.images, running.best.score, round(seconds, 1)
+        run=str(run.folder),
+        report=str(run.folder / "report.html"),
+        step=run.engine.step,
+        images=run.engine.images,
+        best_score=run.best.score,
+        wall_seconds=round(wall_seconds, 1),
+        finished_before=before,
     )
+
+
+def _provenance(recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """What the model file says of where its weights come from, and what its labels are called."""
+    origin: dict[str, Any] = {"recipe": recipe.name, "i2i": __version__, "data": data.content_hash}
+    if recipe.pipeline.classes:
+        origin["class_names"] = list(data.class_names)
+    return origin
 
 
 def _new_run_folder(recipe: Recipe, out: Path | None) -> Path:
     """The folder of a new run; never one that already holds a run."""
     if out is not None:
+        _refuse_file(out)
         # What died before its first checkpoint is no run to go on with, and may start over here.
         if checkpoint_steps(out):
             raise UsageError(f"{out}: holds a run already - choose another folder, or go on with --resume {out}")
@@ -145,11 +184,17 @@ def _new_run_folder(recipe: Recipe, out: Path | None) -> Path:
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
+def _refuse_file(out: Path) -> None:
+    """A run is a folder, and a folder cannot lie where a file is."""
+    in_the_way = next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise UsageError(f"--out {out}: {in_the_way} is a file; name a folder for the run - see i2i train --help")
+
+
 def _open_tracker(
     recipe: Recipe, folder: Path, device: torch.device, progress: TrainingProgress, resumed: bool
 ) -> Tracker:
-    text = dump_recipe(recipe)
-    write_atomically(folder / RECIPE_FILE, text)
+    write_atomically(folder / RECIPE_FILE, dump_recipe(with_whole_paths(recipe)))
     environment = describe_environment(str(device)) | {"threads": torch.get_num_threads()}
     write_atomically(folder / "environment.json", json_module.dumps(environment, indent=1))
     tracker = Tracker(folder, open_sinks(recipe.tracking, folder, progress.message), next_attempt(folder))

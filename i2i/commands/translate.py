@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _FORMAT_NAMES: dict[str, OutputFormat] = {
     "png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "tif": "tiff", "tiff": "tiff",
 }  # fmt: skip
-_SHOWN_FAILURES = 3
 
 
 def run(
@@ -56,10 +55,11 @@ def run(
     from i2i.inference import load_model
     from i2i.inference.translate import plan_translation, prepare_folders, translate_files
 
-    plan = plan_translation(inputs, out, output_format)
     loaded = load_model(model, device, direction, precision)
-    if plan.jobs:
-        prepare_folders(plan)
+    # What the other directions make of the same pictures must not be taken for this one's.
+    other = None if loaded.name == loaded.names[0] else loaded.name
+    plan = plan_translation(inputs, out, output_format, direction=other)
+    prepare_folders(plan)
     with _Show(total=len(plan.jobs) + len(plan.missing), quiet=quiet) as show:
         if direction is None and len(loaded.names) > 1:
             show.line(_default_direction_line(loaded))
@@ -130,8 +130,8 @@ class _Show:
     def summary(self, plan: Plan) -> None:
         written, skipped, failed = (self.counts[status] for status in ("written", "skipped", "failed"))
         seconds = self.seconds
-        where = f" to {', '.join(map(str, plan.folders))}" if plan.folders else ""
-        parts = [f"{written} written{where}"]
+        places = [plan.jobs[0].destination] if len(plan.jobs) == 1 else plan.folders
+        parts = [f"{written} written to {', '.join(map(str, places))}"]
         parts += [f"{skipped} skipped (there already)"] if skipped else []
         parts += [f"{failed} failed"] if failed else []
         self.line(f"{', '.join(parts)} in {seconds:.1f} s ({written / max(seconds, 1e-9):.1f} pictures/s)")
@@ -184,9 +184,9 @@ def _as_json(model: ImageModel, show: _Show) -> dict[str, object]:
 
 
 def _raise_for_failures(outcomes: Sequence[Outcome]) -> None:
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    if not failed:
-        return
-    shown = "; ".join(outcome.message for outcome in failed[:_SHOWN_FAILURES])
-    more = f"; and {len(failed) - _SHOWN_FAILURES} more, listed above" if len(failed) > _SHOWN_FAILURES else ""
-    raise PartialFailureError(f"{len(failed)} of {len(outcomes)} inputs failed, the others are done: {shown}{more}")
+    """Which and why was said as it happened."""
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if failed == len(outcomes) and failed:
+        raise PartialFailureError("nothing could be translated, see above")
+    if failed:
+        raise PartialFailureError(f"{failed} of {len(outcomes)} inputs failed, see above; the others are done")

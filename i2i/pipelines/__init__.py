@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from i2i.pipelines.cyclegan import CycleGAN, CycleGANSettings
-from i2i.pipelines.protocol import EntryPoint, Pipeline
+from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint, Pipeline
+from i2i.pipelines.unconditional import Unconditional, UnconditionalSettings
 
-PipelineSettings = CycleGANSettings
+PipelineSettings = CycleGANSettings | UnconditionalSettings
 
-__all__ = ["CycleGAN", "CycleGANSettings", "EntryPoint", "Pipeline", "PipelineSettings"]
+__all__ = [
+    "CycleGAN",
+    "CycleGANSettings",
+    "EntryPoint",
+    "LatentEntryPoint",
+    "PictureEntryPoint",
+    "Pipeline",
+    "PipelineSettings",
+    "Unconditional",
+    "UnconditionalSettings",
+]

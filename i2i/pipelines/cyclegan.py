@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from i2i.core.discriminators import DiscriminatorOutput, DiscriminatorSettings, PatchDiscriminatorSettings
 from i2i.core.generators import GeneratorSettings, ResNetGeneratorSettings
 from i2i.core.image_pool import ImagePool
+from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
 from i2i.core.layers import couples_batch
-from i2i.core.losses.adversarial import AdversarialKind, adversarial_loss
+from i2i.core.losses.adversarial import AdversarialKind, adversarial_loss, equilibrium
 from i2i.core.losses.reconstruction import mean_absolute_error
 from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update, call_together
-from i2i.pipelines.protocol import EntryPoint, Sheet
+from i2i.pipelines.protocol import PictureEntryPoint, Sheet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +43,41 @@ class CycleGANSettings:
     """Generated pictures kept for each discriminator; 0 shows it only the newest."""
 
     players: ClassVar[Sequence[str]] = ("generator", "discriminator")
+    streams: ClassVar[Sequence[str]] = ("a", "b")
+    classes: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        if self.pool_size < 0:
-            raise ValueError(f"pool_size is {self.pool_size}; cannot be negative")
-        if self.cycle_weight < 0 or self.identity_weight < 0:
-            raise ValueError("cycle_weight and identity_weight cannot be negative")
+        for name in ("cycle_weight", "identity_weight", "pool_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}; cannot be negative")
 
-    def build(self) -> CycleGAN:
+    @property
+    def doubt_loss(self) -> float | None:
+        """The discriminator's loss when it cannot tell the pictures apart, if theory knows it."""
+        return equilibrium(self.adversarial).get("discriminator")
+
+    def size_problem(self, shape: ImageShape) -> str | None:
+        """Why the networks cannot translate pictures of this shape, or None."""
+        if shape.channels != 3:
+            return "translation needs colour pictures"
+        multiple, smallest = self.generator.size_multiple, self.generator.minimum_pixels
+        if shape.pixels % multiple:
+            below = shape.pixels - shape.pixels % multiple
+            tries = " or ".join(str(size) for size in (below, below + multiple) if size >= smallest)
+            return f"this generator needs a multiple of {multiple} - try {tries}"
+        return f"this generator needs at least {smallest}" if shape.pixels < smallest else None
+
+    def build(self, shape: ImageShape | None = None) -> CycleGAN:
+        """The method for pictures of any shape."""
         return CycleGAN(self)
 
 
 class CycleGAN:
     """Two generators, one each way, and a discriminator for each set of pictures."""
 
-    streams = ("a", "b")
-
     def __init__(self, settings: CycleGANSettings) -> None:
         self.settings = settings
+        self.streams = settings.streams
         self.generator_ab = settings.generator.build()
         self.generator_ba = settings.generator.build()
         self.discriminator_a = settings.discriminator.build()
@@ -79,9 +97,9 @@ class CycleGAN:
         }
         self.averaged: Sequence[str] = ("generator_ab", "generator_ba")
         self.memories = {"pool_a": self.pool_a, "pool_b": self.pool_b}
-        self.entry_points: Mapping[str, EntryPoint] = {
-            "AtoB": EntryPoint("generator_ab", settings.generator, ("a", "b")),
-            "BtoA": EntryPoint("generator_ba", settings.generator, ("b", "a")),
+        self.entry_points: Mapping[str, PictureEntryPoint] = {
+            "AtoB": PictureEntryPoint("generator_ab", settings.generator, ("a", "b")),
+            "BtoA": PictureEntryPoint("generator_ba", settings.generator, ("b", "a")),
         }
         self._join_generator_calls = not couples_batch(self.generator_ab)
         self._join_discriminator_calls = not couples_batch(self.discriminator_a)
@@ -91,10 +109,11 @@ class CycleGAN:
             initialize(network, self.settings.initialization, generator_of(seed, "initialize", name))
 
     def updates(self, progress: Progress) -> Sequence[Update]:
+        coupled = f"the batch means of the {self.settings.adversarial} loss" if self.adversarial.couples_batch else ""
         # The generators move first; the discriminators then judge pictures made before that move.
         return (
-            Update("generator", "generator", self.generator_losses, draws=("a", "b")),
-            Update("discriminator", "discriminator", self.discriminator_losses),
+            Update("generator", "generator", self.generator_losses, draws=("a", "b"), couples_batch=coupled),
+            Update("discriminator", "discriminator", self.discriminator_losses, couples_batch=coupled),
         )
 
     def generator_losses(self, context: StepContext) -> Losses:
@@ -104,8 +123,8 @@ class CycleGAN:
         fake_a, identity_a = self._translate_and_keep(self.generator_ba, real_b, real_a)
         cycle_weight = self.settings.cycle_weight
         terms = {
-            "adversarial_ab": Term(self.adversarial.generator(None, self.discriminator_b(fake_b))),
-            "adversarial_ba": Term(self.adversarial.generator(None, self.discriminator_a(fake_a))),
+            "adversarial_ab": Term(self._deceive(self.discriminator_b, real_b, fake_b)),
+            "adversarial_ba": Term(self._deceive(self.discriminator_a, real_a, fake_a)),
         }
         if cycle_weight > 0:
             terms["cycle_a"] = Term(mean_absolute_error(self.generator_ba(fake_b), real_a), cycle_weight)
@@ -129,8 +148,7 @@ class CycleGAN:
             pooled = pool.query(context.carry[f"fake_{domain}"], context)
             real, fake = self._judge(discriminator, context.carry[f"real_{domain}"], pooled)
             loss = self.adversarial.discriminator(real, fake)
-            terms[f"real_{domain}"] = Term(loss.real, 0.5)
-            terms[f"fake_{domain}"] = Term(loss.fake, 0.5)
+            terms |= {f"{side}_{domain}": Term(value, 0.5) for side, value in loss.items()}
             watched[f"discriminator_{domain}/real"] = real.mean_logit()
             watched[f"discriminator_{domain}/fake"] = fake.mean_logit()
         return Losses(terms, watched)
@@ -141,6 +159,12 @@ class CycleGAN:
             return generator(source), None
         translated, kept = call_together(generator, source, target, together=self._join_generator_calls)
         return translated, kept
+
+    def _deceive(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's adversarial loss; real pictures are judged only where it looks at them."""
+        if not self.adversarial.generator_needs_real:
+            return self.adversarial.generator(None, discriminator(fake))
+        return self.adversarial.generator(*self._judge(discriminator, real, fake))
 
     def _judge(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[DiscriminatorOutput, ...]:
         if not self._join_discriminator_calls:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from i2i.core.generators import GeneratorSettings
+from i2i.core.generators import GeneratorSettings, LatentGeneratorSettings
+from i2i.core.image_shape import ImageShape
 from i2i.core.step import Progress, Update
 
 
 @dataclass(frozen=True)
-class EntryPoint:
-    """One thing that a trained model can do for its user: picture in [-1, 1] to picture in [-1, 1]."""
+class PictureEntryPoint:
+    """What a trained model can do for its user: picture in [-1, 1] to picture in [-1, 1]."""
 
     network: str
     """Key of the network in `Pipeline.networks`."""
@@ -26,6 +27,23 @@ class EntryPoint:
     """Output side over input side."""
 
 
+@dataclass(frozen=True)
+class LatentEntryPoint:
+    """What a trained model can do for its user: a latent, and a label where there are classes, to a picture."""
+
+    network: str
+    """Key of the network in `Pipeline.networks`."""
+    generator: LatentGeneratorSettings
+    """How to build it again; it knows the width of the latent."""
+    shape: ImageShape
+    """Of the pictures it makes, in [-1, 1]."""
+    classes: int = 0
+    """Labels run from 0 to one less; 0 means that the network takes none."""
+
+
+EntryPoint = PictureEntryPoint | LatentEntryPoint
+
+
 class Stateful(Protocol):
     """Something beside networks that a resumed training needs back, as tensors."""
 
@@ -35,7 +53,22 @@ class Stateful(Protocol):
 
 
 Sheet = Sequence[tuple[str, Tensor]]
-"""Columns of a contact sheet: label and pictures (N, 3, H, W) in [-1, 1]."""
+"""Columns of a contact sheet: label and pictures (N, C, H, W) in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pictures that a generator made from fixed latents, to be laid out row by row."""
+
+    pictures: Tensor
+    """(N, C, H, W) in [-1, 1]."""
+    columns: int
+    stream: str
+    """The stream whose pictures they should look like."""
+
+
+Consistency = Callable[[Mapping[str, nn.Module], Mapping[str, Tensor]], Tensor]
+"""From networks and a batch of pictures by stream to a score that needs no ground truth: (N,), lower is better."""
 
 
 class Pipeline(Protocol):
@@ -83,10 +116,11 @@ class Pipeline(Protocol):
         """The updates of the next step, in order."""
         ...
 
-    def show(self, networks: Mapping[str, nn.Module], pictures: Mapping[str, Tensor]) -> Mapping[str, Sheet]:
-        """Contact sheets made by `networks` (live or averaged) from fixed pictures of every stream."""
+    def show(self, networks: Mapping[str, nn.Module], pictures: Mapping[str, Tensor]) -> Mapping[str, Sheet | Grid]:
+        """What `networks` (live or averaged) make of fixed pictures of every stream, or of fixed latents."""
         ...
 
-    def consistency(self, networks: Mapping[str, nn.Module], pictures: Mapping[str, Tensor]) -> Tensor:
-        """A score that needs no ground truth, one number a picture, lower is better: the fallback for validation."""
+    @property
+    def consistency(self) -> Consistency | None:
+        """The fallback for validation without ground truth, where the method has one."""
         ...

@@ -28,6 +28,8 @@ _LONGEST_KEY_LIST = 16
 def decode(settings: type, node: Node, problems: Problems, also_known: tuple[str, ...] = ()) -> Any:
     """An instance of the dataclass `settings`, or None after noting in `problems` why there is none.
 
+    Where a value is refused, that is noted and its default stands in, so that the mistakes after it come to light too:
+    the result is what was asked for only if `problems` has nothing new.
     `also_known` are top-level keys that suggestions may name although the dataclass does not hold them.
     """
     value = _Decoder(settings, problems, also_known).dataclass(settings, node, ())
@@ -64,38 +66,69 @@ class _Decoder:
 
     def dataclass(self, settings: type, node: Node, path: tuple[str, ...], other_kinds: Sequence[type] = ()) -> Any:
         if not isinstance(node.value, dict):
-            shown = "is empty" if node.value is None else f"is {_shown(node.plain())}"
-            self.problems.add(node.place, ".".join(path), f"{shown}; needs keys such as {_some(_fields(settings))}")
+            message = f"{_no_keys(node)}; needs keys indented below it, such as {_some(_fields(settings))}"
+            self.problems.add(node.place, ".".join(path), message)
             return _FAILED
         hints = typing.get_type_hints(settings, include_extras=True)
         fields = _fields(settings)
         values: dict[str, Any] = {}
+        doubtful: set[str] = set()
         for key, child in node.value.items():
-            if key in fields:
-                values[key] = self.value(hints[key], child, (*path, key), _default_of(fields[key]))
-            else:
+            if key not in fields:
                 self._unknown_key(key, list(fields), child.place, path, other_kinds)
-                values[key] = _FAILED
+                continue
+            known_before = len(self.problems.found)
+            values[key] = self.value(hints[key], child, (*path, key), _default_of(fields[key]))
+            if len(self.problems.found) > known_before:
+                doubtful.add(key)
         for name, field in fields.items():
             if name not in node.value and _default_of(field) is dataclasses.MISSING:
                 self.problems.add(node.place, ".".join((*path, name)), "is missing")
-                values[name] = _FAILED
-        if any(value is _FAILED for value in values.values()):
-            return _FAILED
-        try:
-            return settings(**values)
-        except (ValueError, TypeError, ArithmeticError, I2IError) as error:
-            self._contradiction(str(error), node, node.value, path)
-            return _FAILED
+        return self._construct(settings, values, doubtful, node, path)
 
-    def _contradiction(self, message: str, node: Node, children: dict[str, Node], path: tuple[str, ...]) -> None:
-        """The dataclass checks itself; its message names the field, which gives the line."""
-        named = next((word for word in re.findall(r"\w+", message) if word in children), None)
+    def _construct(
+        self, settings: type, values: dict[str, Any], doubtful: set[str], node: Node, path: tuple[str, ...]
+    ) -> Any:
+        """The dataclass checks itself, one thing after the other. What it refuses is noted and left to its default.
+
+        A refusal that has to do with a value of `doubtful` keys is not noted: a default that stands in may be its
+        cause.
+        """
+        assert isinstance(node.value, dict)
+        required = [name for name, field in _fields(settings).items() if _default_of(field) is dataclasses.MISSING]
+        values = {key: value for key, value in values.items() if value is not _FAILED}
+        lacking = [name for name in required if name not in values]
+        values |= dict.fromkeys(lacking)
+        doubtful.update(lacking)
+        while (refusal := _refusal(settings, values)) is not None:
+            if lacking and not isinstance(refusal, ValueError):
+                return _FAILED  # it looked into what is not there
+            if isinstance(refusal, AttributeError):
+                raise refusal
+            message = str(refusal)
+            culprit = _culprit(settings, values, [key for key in values if key not in required], message)
+            if doubtful.isdisjoint(_words(message)):
+                self._contradiction(message, node, node.value, path, culprit)
+            if culprit is None or culprit in required:
+                return _FAILED
+            del values[culprit]
+            doubtful.add(culprit)
+        return _FAILED if lacking else settings(**values)
+
+    def _contradiction(
+        self, message: str, node: Node, children: dict[str, Node], path: tuple[str, ...], named: str | None
+    ) -> None:
+        """`named` is the field that the dataclass complains about; it gives the line."""
         place = node.place if named is None else children[named].place
         full_path = path if named is None else (*path, named)
-        if full_path:
-            message = message.removeprefix(f"{full_path[-1]} ")
-        self.problems.add(place, ".".join(full_path), " ".join(message.split()))
+        message = " ".join(message.split())
+        if named is None:
+            message = message.removeprefix(f"{path[-1]} ") if path else message
+        elif told := re.match(rf"{named} (?=is |are |-?\d)", message):
+            message = message[told.end() :]
+        elif f"{named} is" not in message and not isinstance(children[named].value, str):
+            message = f"is {_shown(children[named].plain())}; {message}"
+        self.problems.add(place, ".".join(full_path), message)
 
     def _settings(self, members: Sequence[type], node: Node, path: tuple[str, ...], default: Any) -> Any:
         """One of several dataclasses, chosen by `kind`; without one, that of the owner's default."""
@@ -103,7 +136,7 @@ class _Decoder:
         if not isinstance(node.value, dict):
             if len(by_kind) < 2:
                 return self.dataclass(members[0], node, path)
-            message = f"is {_shown(node.plain())}; needs keys, first of all kind: {' or '.join(by_kind)}"
+            message = f"{_no_keys(node)}; needs keys indented below it, first of all kind: {' or '.join(by_kind)}"
             self.problems.add(node.place, ".".join(path), message)
             return _FAILED
         chosen = type(default) if type(default) in members else members[0] if len(members) == 1 else None
@@ -163,6 +196,32 @@ class _Decoder:
         self.problems.add(place, ".".join((*path, key)), f"unknown key{hint}")
 
 
+def _refusal(settings: type, values: Mapping[str, Any]) -> Exception | None:
+    """Why the dataclass does not take these values; None if it does."""
+    try:
+        settings(**values)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, I2IError) as error:
+        return error
+    return None
+
+
+def _culprit(settings: type, values: Mapping[str, Any], optional: Sequence[str], message: str) -> str | None:
+    """The key of the value that a refusal is about: the one it names, else the one without which there is none."""
+    named = [word for word in dict.fromkeys(_words(message)) if word in values]
+    if len(named) == 1:
+        return named[0]
+    for key in [word for word in named if word in optional] or optional:
+        without = _refusal(settings, {other: value for other, value in values.items() if other != key})
+        if without is None or _NUMBER.sub("#", str(without)) != _NUMBER.sub("#", message):
+            return key
+    return named[0] if named else None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
+
+
+_NUMBER = re.compile(r"-?\d[\d.e+-]*")
 _MAPPINGS = (dict, Mapping)
 _UNIONS = (Union, types.UnionType)
 
@@ -225,6 +284,14 @@ def _shown(plain: Any) -> str:
     return f"the text {text[:60]}" if isinstance(plain, str) else text[:60]
 
 
+def _no_keys(node: Node) -> str:
+    """A single value, or none, where a mapping of keys to values is wanted."""
+    if node.value is None:
+        return "is empty"
+    glued = isinstance(node.value, str) and re.match(r"\w+:\S", node.value)
+    return f"is {_shown(node.plain())}{' - a space is missing after the colon' if glued else ''}"
+
+
 def _explain(annotation: Any, plain: Any, error_type: str, message: str) -> str:
     if error_type == "finite_number" and isinstance(plain, (int, float)):
         return f"is {_shown(plain)}; needs a finite number"
@@ -250,6 +317,8 @@ def _wanted(annotation: Any) -> str:
         return f"a list, each entry {_wanted(arguments[0])}"
     if origin in _MAPPINGS:
         return "a mapping of keys to values"
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        return f"keys such as {_some(_fields(annotation))}"
     return names.get(annotation, "text" if hasattr(annotation, "__fspath__") else str(annotation))
 
 

@@ -6,10 +6,11 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
+from i2i.data.settings import DataSettings
 from i2i.errors import RecipeError
 from i2i.recipe.decode import decode
 from i2i.recipe.library import find_recipe, reason
@@ -51,10 +52,14 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def merge(base: Node, over: Node) -> Node:
-    """`over` on top of `base`: mappings are joined key by key, unless their `kind` differs; all else is replaced."""
+    """`over` on top of `base`: mappings are joined key by key, unless their `kind` differs; all else is replaced.
+
+    Where settings know two ways to say one thing (data by `root`, or by `a` and `b`), the way of `over` counts.
+    """
     if not isinstance(base.value, dict) or not isinstance(over.value, dict) or _kind_differs(base.value, over.value):
         return over
-    joined = dict(base.value)
+    displaced = _displaced(base.value, over.value)
+    joined = {key: child for key, child in base.value.items() if key not in displaced}
     for key, child in over.value.items():
         joined[key] = merge(joined[key], child) if key in joined else child
     # A mapping touched by --set still belongs to its file: that is where a missing key would have to be written.
@@ -66,7 +71,8 @@ def _build(node: Node, default_name: str, overrides: Sequence[str], problems: Pr
     if isinstance(node.value, dict):
         node.value.setdefault("name", Node(default_name, node.place))
     recipe = decode(Recipe, node, problems, also_known=("extends",))
-    if recipe is not None:
+    # Parts that are not what was meant would give contradictions that are not there.
+    if recipe is not None and {"pipeline", "data"}.isdisjoint(key.split(".")[0] for key in problems.keys):
         for key, message in recipe.contradictions():
             *_, nearest = node.walk(tuple(key.split(".")))
             problems.add(nearest.place, "", message)
@@ -149,6 +155,19 @@ def _apply_overrides(node: Node, overrides: Sequence[str], problems: Problems) -
 
 def _kind_differs(base: dict[str, Node], over: dict[str, Node]) -> bool:
     return "kind" in base and "kind" in over and base["kind"].plain() != over["kind"].plain()
+
+
+def _displaced(base: dict[str, Node], over: dict[str, Node]) -> set[str]:
+    """The keys of `base` that the keys of `over` make pointless."""
+    kind = next((layer["kind"].plain() for layer in (over, base) if "kind" in layer), None)
+    rules = _DISPLACES.get(kind, {}) if isinstance(kind, str) else {}
+    return {lost for key, child in over.items() if child.value is not None for lost in rules.get(key, ())}
+
+
+_DISPLACES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    settings.kind: settings.displaces for settings in get_args(DataSettings) if hasattr(settings, "displaces")
+}
+"""By kind of data: which keys a key takes the place of."""
 
 
 def _default_name(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from i2i.errors import RecipeError
+from i2i.recipe.yaml_mistakes import explain
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24
@@ -72,11 +73,14 @@ class Problems:
     """Mistakes collected while reading, so that all are reported at once."""
 
     found: list[tuple[Place, str]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    """The dotted path of each."""
 
     def add(self, place: Place, key: str, message: str) -> None:
         """Note one mistake; `key` is the dotted path of the value, or ""."""
         # `--set a.b` already names the key.
         named = f"{key}: " if key and place.source != f"--set {key}" else ""
+        self.keys.append(key)
         self.found.append((place, f"{place}: {named}{message}"))
 
     def raise_if_any(self) -> None:
@@ -160,9 +164,8 @@ def _compose(text: str, origin: _Origin) -> yaml.Node | None:
     try:
         return _TextLoader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = origin.place(None if mark is None else mark.line + 1)
-        raise RecipeError(f"{place}: {_explain(error)}") from error
+        line, message = explain(error, text)
+        raise RecipeError(f"{origin.place(line)}: {message}") from error
     except yaml.reader.ReaderError as error:
         place = origin.place(text[: error.position].count("\n") + 1)
         raise RecipeError(f"{place}: holds a character that YAML does not allow (code {error.character!r})") from error
@@ -171,17 +174,6 @@ def _compose(text: str, origin: _Origin) -> yaml.Node | None:
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # PyYAML lets Python's own errors through, as for the escape "\\U00110000".
         raise RecipeError(f"{origin.source}: not valid YAML: {error}") from error
-
-
-def _explain(error: yaml.MarkedYAMLError) -> str:
-    problem = " ".join(str(error.problem or error.context or "is not valid YAML").split())
-    if "'\\t'" in problem:
-        return "a tab character; YAML wants spaces for indentation - replace it"
-    if "found undefined alias" in problem or "expected a single document" in problem:
-        return problem
-    if "mapping values are not allowed here" in problem:
-        return "not valid YAML: a second ':' on the line, or wrong indentation"
-    return f"not valid YAML: {problem}{' - put such text in quotes' if 'cannot start any token' in problem else ''}"
 
 
 class _Converter:

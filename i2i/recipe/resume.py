@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "training.validation.every_epochs",
     "training.validation.every_steps",
     "training.validation.every_minutes",
+    "training.watchdog",
     "training.log_every_steps",
     "training.workers",
     "tracking",

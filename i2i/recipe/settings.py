@@ -47,8 +47,6 @@ class Recipe:
 
     def contradictions(self) -> list[tuple[str, str]]:
         """What the parts, each fine by itself, ask of each other and do not get: (dotted key, message) pairs."""
-        name = "crop_pixels" if hasattr(self.data, "crop_pixels") else "size_pixels"
-        key, pixels = f"data.{name}", int(getattr(self.data, name))
         found: list[tuple[str, str]] = []
         for player in self.training.optimizers:
             if player not in self.pipeline.players:
@@ -56,11 +54,16 @@ class Recipe:
                 found.append(
                     (f"training.optimizers.{player}", f"training.optimizers.{player}: {self.pipeline.kind} has {known}")
                 )
-        multiple, smallest = self.pipeline.generator.size_multiple, self.pipeline.generator.minimum_pixels
-        if pixels % multiple:
-            below = pixels - pixels % multiple
-            tries = " or ".join(str(size) for size in (below, below + multiple) if size >= smallest)
-            found.append((key, f"{key} is {pixels}; this generator needs a multiple of {multiple} - try {tries}"))
-        elif pixels < smallest:
-            found.append((key, f"{key} is {pixels}; this generator needs at least {smallest}"))
+        missing = [stream for stream in self.pipeline.streams if stream not in self.data.streams]
+        if missing:
+            has, needs = " and ".join(self.data.streams), " and ".join(self.pipeline.streams)
+            hint = " - set data.labels to true" if missing == ["label"] else ""
+            found.append(
+                ("data", f"data of kind {self.data.kind} gives {has}; {self.pipeline.kind} needs {needs}{hint}")
+            )
+            return found
+        problem = self.pipeline.size_problem(self.data.shape)
+        if problem is not None:
+            key = f"data.{self.data.pixels_key}"
+            found.append((key, f"{key} is {self.data.shape.pixels}; {problem}"))
         return found

@@ -91,14 +91,14 @@ def load_checkpoint(folder: Path) -> TrainingState:
         raise ModelError(f"{folder}: not a whole checkpoint ({type(error).__name__})") from error
 
 
-def load_newest_checkpoint(run_folder: Path) -> tuple[int, TrainingState]:
-    """The newest checkpoint of a run that is whole; damaged ones are reported and passed over.
+def load_newest_checkpoint(run_folder: Path, *, up_to_step: int | None = None) -> tuple[int, TrainingState]:
+    """The newest checkpoint of a run (of those `up_to_step`) that is whole; damaged ones are reported and passed over.
 
     Raises:
         ModelError: the run has none.
     """
     _put_back(run_folder)
-    steps = checkpoint_steps(run_folder)
+    steps = [step for step in checkpoint_steps(run_folder) if up_to_step is None or step <= up_to_step]
     for step in reversed(steps):
         try:
             return step, load_checkpoint(checkpoint_folder(run_folder, step))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from i2i.core.layers import couples_batch
+from i2i.core.layers import what_couples_batch
 from i2i.core.randomness import SampleRandom, seed_of
 from i2i.core.step import Losses, Progress, StepContext, Update, running
 from i2i.errors import DivergedError, ModelError, RecipeError
@@ -22,7 +22,7 @@ from i2i.training.precision import Precision
 from i2i.training.settings import AdamSettings, TrainingSettings
 
 Batches = Sequence[Mapping[str, Tensor]]
-"""One mapping of stream name to pictures a micro-batch."""
+"""One mapping of stream name to pictures or labels a micro-batch."""
 Draw = Callable[[Sequence[str], Mapping[str, int]], Batches]
 """Gives the joined batch that starts at the given counters of the given streams, split into micro-batches."""
 
@@ -121,7 +121,7 @@ class Engine:
         for update in self.pipeline.updates(self.progress):
             if self.step % update.every:
                 continue
-            self.players[update.player].set_learning_rate(factor)
+            self.players[update.player].adjust(self.progress, factor)
             assert update.name not in reports, f"two updates named {update.name} in one step share their draws"
             report = reports[update.name] = UpdateReport()
             for repetition in range(update.repeats):
@@ -147,7 +147,15 @@ class Engine:
         """One update: losses of all micro-batches, their gradients, one optimizer step, the constraint.
 
         When something is not finite, weights and buffers stay as they were.
+
+        Raises:
+            RecipeError: the batch is to be split although the update's losses couple its samples.
         """
+        if update.couples_batch and self.settings.accumulate > 1:
+            raise RecipeError(
+                f"training.accumulate {self.settings.accumulate} would change {update.couples_batch} in update"
+                f" {update.name}; set it to 1"
+            )
         batches = self._draw(update, draw)
         buffers = self._copy_buffers()
         for name, player in self.players.items():
@@ -317,12 +325,13 @@ def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes
             f" for {processes.count} processes; choose a multiple of {settings.accumulate * processes.count}"
         )
     if settings.accumulate > 1:
-        coupled = [name for name, network in pipeline.networks.items() if couples_batch(network)]
-        if coupled:
-            raise RecipeError(
-                f"training.accumulate {settings.accumulate} would change the statistics of the batch norm in"
-                f" {', '.join(coupled)}; set it to 1 or choose instance norm"
-            )
+        for name, network in pipeline.networks.items():
+            coupling = what_couples_batch(network)
+            if coupling is not None:
+                raise RecipeError(
+                    f"training.accumulate {settings.accumulate} would change the {coupling} in {name}; set it to 1 or"
+                    " choose a normalization that looks at single samples"
+                )
 
 
 def _detached(losses: Losses) -> Losses:

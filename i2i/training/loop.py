@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +15,21 @@ from torch import Tensor
 from i2i.core.step import Progress
 from i2i.data.dataset import DataSet
 from i2i.data.loader import StreamLoader
-from i2i.errors import DivergedError, InterruptedBySignal
+from i2i.errors import DivergedError, InterruptedBySignal, ModelError
 from i2i.files import link_or_copy
-from i2i.inference.image_model import ImageModel
+from i2i.inference.model_file import write_model_file
+from i2i.pipelines.protocol import Grid, LatentEntryPoint, Sheet
 from i2i.training.checkpoint import load_newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from i2i.training.diversity import RealSet, measure
 from i2i.training.engine import Batches, Engine, UpdateReport
 from i2i.training.progress_bar import TrainingProgress
+from i2i.training.rows import peak_memory_gib, row_values
 from i2i.training.sheets import sheet
 from i2i.training.signals import StopRequest, listening
 from i2i.training.timing import Due, Length, Remaining, Speedometer
-from i2i.training.tracking import Row, Tracker
+from i2i.training.tracking import Row, Tracker, read_metrics
 from i2i.training.validation import Validation, spread, to_batch
+from i2i.training.watchdog import Verdict, Watchdog
 
 MODEL_FILE, BEST_MODEL_FILE = "model.safetensors", "best.safetensors"
 
@@ -48,10 +52,12 @@ class Run:
     tracker: Tracker | None
     """None on processes that do not lead: they write nothing."""
     progress: TrainingProgress
-    provenance: Mapping[str, str]
+    provenance: Mapping[str, Any]
     """What the model file says about where it comes from."""
     method: str
     """Name of the pipeline, for the model file."""
+    doubt_loss: float | None = None
+    """What the discriminator's loss comes to when it gives the best constant answer, for the watchdog."""
     best: Best = field(default_factory=Best)
     after_checkpoint: Callable[[Path], object] | None = None
     """Called with the folder, on the leading process when the run folder has something new to show."""
@@ -69,6 +75,17 @@ class Run:
             pictures=settings.validation.pictures,
             precision=self.engine.precision,
         )
+        self._real_sets: dict[tuple[str, int], RealSet] = {}
+        self.watchdog = Watchdog(settings.watchdog, self.doubt_loss)
+        self.verdict: Verdict | None = None
+        """A failure that the watchdog has seen and that calls for more than a warning."""
+
+    def real_set(self, stream: str, count: int) -> RealSet:
+        """Measures of `count` real pictures of `stream`, taken once: what generated ones are compared with."""
+        if (stream, count) not in self._real_sets:
+            real = to_batch(fixed_samples(self.data, stream, count), self.engine.precision)
+            self._real_sets[stream, count] = RealSet.of(real)
+        return self._real_sets[stream, count]
 
 
 def fit(run: Run, workers: int) -> None:
@@ -104,6 +121,8 @@ def fit(run: Run, workers: int) -> None:
                 continue
             _show_progress(run, reports, speed, remaining, before)
             now, finished, signal_number = _agree(run, due, before, stop)
+            if act_on_verdict(run):
+                continue
             for name in now:
                 act[name](run)
                 due[name].restart()
@@ -112,6 +131,7 @@ def fit(run: Run, workers: int) -> None:
                 # The others must not end while the leading one is still writing.
                 engine.processes.wait()
                 raise InterruptedBySignal(signal_number, f"stopped at step {engine.step}; resume with: {_resume(run)}")
+    run.progress.complete(engine.step)
     _finish(run)
 
 
@@ -132,22 +152,43 @@ def validate(run: Run) -> None:
 
 
 def draw_samples(run: Run) -> None:
-    """Draw the contact sheets of fixed test (else training) pictures; the leading process alone."""
+    """Draw what the method shows of fixed pictures or latents; the leading process alone."""
     if run.tracker is None:
         return
-    engine = run.engine
+    engine, wanted = run.engine, run.engine.settings.samples.pictures
+    chosen = {stream: fixed_samples(run.data, stream, wanted) for stream in engine.pipeline.streams}
     pictures = {
-        stream: to_batch(fixed_pictures(run.data, stream, engine.settings.samples.pictures), engine.precision)
-        for stream in engine.pipeline.streams
+        stream: to_batch(samples, engine.precision) for stream, samples in chosen.items() if samples[0].ndim == 3
     }
-    with torch.inference_mode(), engine.precision.computing():
-        sheets = engine.pipeline.show(engine.inference_networks(), pictures)
-    for name, columns in sheets.items():
-        run.tracker.images(engine.step, name, sheet(columns))
+    for name, pictured in _shown(run, pictures).items():
+        if isinstance(pictured, Grid):
+            run.tracker.grid(engine.step, name, pictured.pictures, pictured.columns)
+        else:
+            run.tracker.images(engine.step, name, sheet(pictured))
 
 
-def fixed_pictures(data: DataSet, stream: str, wanted: int) -> Sequence[np.ndarray]:
-    """Test pictures, evenly spread, or the first training samples where there is no test set."""
+def _shown(run: Run, pictures: Mapping[str, Tensor]) -> Mapping[str, Sheet | Grid]:
+    with torch.inference_mode(), run.engine.precision.computing():
+        return run.engine.pipeline.show(run.engine.inference_networks(), pictures)
+
+
+def _diversity(run: Run) -> dict[str, float]:
+    """How different the pictures from fixed latents are, for methods that start from latents.
+
+    With every row, not with every sheet: a collapse must show in minutes, and sheets may be an epoch apart.
+    """
+    entry_points = run.engine.pipeline.entry_points.values()
+    if not any(isinstance(entry, LatentEntryPoint) for entry in entry_points):
+        return {}
+    values: dict[str, float] = {}
+    for grid in _shown(run, {}).values():
+        if isinstance(grid, Grid):
+            values |= measure(grid.pictures, run.real_set(grid.stream, len(grid.pictures)))
+    return values
+
+
+def fixed_samples(data: DataSet, stream: str, wanted: int) -> Sequence[np.ndarray]:
+    """Test samples, evenly spread, or the first training samples where there is no test set."""
     if len(test := data.test.get(stream, ())):
         return [test[index] for index in spread(len(test), wanted)]
     train = data.train[stream]
@@ -182,10 +223,42 @@ def recover(run: Run) -> None:
         f"step {engine.step}: {engine.nonfinite_streak} steps in a row gave losses or gradients that are not finite"
     )
     if settings.then == "stop" or engine.rollbacks >= settings.rollbacks:
-        raise DivergedError(f"{problem}; lower the learning rate or use precision fp32, then: {_resume(run)}")
-    step, state = load_newest_checkpoint(run.folder)
-    engine.roll_back(state)
+        raise DivergedError(f"{problem}; {_start_over(run, 'a lower learning rate or precision fp32')}")
+    _go_back(run, problem)
+
+
+def act_on_verdict(run: Run) -> bool:
+    """Do what the watchdog's settings ask for when a training has failed; True when it went back.
+
+    Raises:
+        DivergedError: the settings say stop, or it went back often enough, or there is nothing good to go back to.
+    """
+    engine = run.engine
+    verdict = engine.processes.share(run.verdict) if engine.settings.watchdog.action in ("stop", "rollback") else None
+    run.verdict = None
+    if verdict is None:
+        return False
+    if verdict.action == "stop" or engine.rollbacks >= engine.settings.nonfinite.rollbacks:
+        raise DivergedError(f"step {verdict.step}: {verdict.line}; {_start_over(run, 'that')}")
+    try:
+        _go_back(run, f"step {verdict.step}: {verdict.title.lower()}", up_to_step=verdict.began_step - 1)
+    except ModelError as error:
+        raise DivergedError(
+            f"step {verdict.step}: {verdict.line}; no checkpoint from before step {verdict.began_step} is left"
+        ) from error
+    run.watchdog.go_back()
+    return True
+
+
+def _go_back(run: Run, problem: str, up_to_step: int | None = None) -> None:
+    step, state = load_newest_checkpoint(run.folder, up_to_step=up_to_step)
+    run.engine.roll_back(state)
     run.saved_step = None
+    run.engine.processes.wait()  # all have read it
+    if run.tracker is not None:
+        # What lies beyond belongs to the failure: a later resume must not begin there.
+        keep_last = run.engine.settings.checkpoints.keep_last
+        remove_old_checkpoints(run.folder, step, keep_last, run.best.step)
     run.progress.message(f"{problem}; back to step {step}, on with fresh data")
 
 
@@ -194,7 +267,7 @@ def resume(run: Run) -> None:
     step, state = load_newest_checkpoint(run.folder)
     run.engine.load_state(state)
     run.best = Best(state.counters.get("best_score"), state.counters.get("best_step"))
-    run.progress.message(f"resumed at step {step}")
+    run.watchdog.replay(read_metrics(run.folder), to_step=step)
 
 
 def _finish(run: Run) -> None:
@@ -243,10 +316,17 @@ def bind_draws(loader: StreamLoader, engine: Engine) -> Callable[[Sequence[str],
         for counter in sorted(set(counters.values())):
             together = tuple(stream for stream in streams if counters[stream] == counter)
             for batch, part in zip(joined, loader.draw(together, counter), strict=True):
-                batch.update({name: images.to(engine.precision.weights_dtype) for name, images in part.items()})
+                batch.update(
+                    {name: _to_weights(values, engine.precision.weights_dtype) for name, values in part.items()}
+                )
         return joined
 
     return draw
+
+
+def _to_weights(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pictures in the format of the weights; labels stay whole numbers."""
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _show_progress(
@@ -262,7 +342,7 @@ def _show_progress(
         return
     values["speed/images_per_second"] = images_per_second = speed.read()
     values["memory/peak_gib"] = peak_memory_gib(engine.precision.device)
-    _write_row(run, values)
+    _write_row(run, values | _diversity(run))
     fraction = run.length.fraction(engine.progress, _wall_seconds(run))
     totals = {update: values[f"loss/{update}/total"] for update in reports}
     run.progress.update(
@@ -270,52 +350,21 @@ def _show_progress(
     )
 
 
-def row_values(engine: Engine, reports: Mapping[str, UpdateReport]) -> dict[str, float]:
-    """The numbers of a step by name, as means over micro-batches and processes."""
-    values: dict[str, Tensor] = {}
-    for update, report in reports.items():
-        terms = report.losses[0].terms
-        for name, term in terms.items():
-            value = torch.stack([losses.terms[name].value for losses in report.losses]).mean()
-            values[f"loss/{update}/{name}"] = value
-            values[f"weighted/{update}/{name}"] = value * term.weight
-        values[f"loss/{update}/total"] = torch.stack([values[f"weighted/{update}/{name}"] for name in terms]).sum()
-        for name in report.losses[0].watched:
-            values[f"output/{name}"] = torch.stack([losses.watched[name] for losses in report.losses]).mean()
-        if report.gradient_norm is not None:
-            values[f"gradient_norm/{update}"] = report.gradient_norm
-    numbers: dict[str, float] = {}
-    if values:
-        # float64 only where the weights are: not every device has it.
-        stacked = torch.stack([value.detach().to(engine.precision.weights_dtype) for value in values.values()])
-        numbers |= dict(zip(values, engine.processes.mean(stacked).tolist(), strict=True))
-    numbers |= {f"learning_rate/{name}": player.learning_rate for name, player in engine.players.items()}
-    numbers["updates/skipped"] = float(engine.skipped_updates)
-    return numbers
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Most memory in use so far: on the device for CUDA, else resident in this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    if sys.platform == "win32":
-        return math.nan
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
-
-
 def _write_row(run: Run, values: Mapping[str, float]) -> None:
-    if run.tracker is not None:
-        progress = run.engine.progress
-        run.tracker.log(Row(step=progress.step, images=progress.images, epoch=progress.epoch, values=values))
+    if run.tracker is None:
+        return
+    progress = run.engine.progress
+    run.tracker.log(Row(step=progress.step, images=progress.images, epoch=progress.epoch, values=values))
+    verdict = run.watchdog.look(progress.step, progress.images, values)
+    if verdict is not None:
+        run.tracker.alarm(verdict)
+        run.progress.message(f"step {verdict.step}: {verdict.line}")
+        run.verdict = verdict
 
 
 def _save_model(run: Run, name: str) -> None:
     engine = run.engine
-    ImageModel.save(
+    write_model_file(
         run.folder / name,
         engine.inference_networks(),
         engine.pipeline.entry_points,
@@ -326,6 +375,12 @@ def _save_model(run: Run, name: str) -> None:
 
 def _wall_seconds(run: Run) -> float:
     return run.tracker.wall_seconds if run.tracker is not None else 0.0
+
+
+def _start_over(run: Run, change: str) -> str:
+    return (
+        f"start a new run with {change} (--set initialize_from={run.folder} takes the weights of the last checkpoint)"
+    )
 
 
 def _resume(run: Run) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from i2i.core.step import Progress
 from i2i.training.distributed import Processes
 from i2i.training.precision import Precision
 from i2i.training.settings import AdamSettings, OptimizerSettings
@@ -41,7 +42,7 @@ class Player:
             for name, network in networks.items()
             for key, parameter in network.named_parameters()
         }
-        self.base_learning_rate = settings.learning_rate
+        self.settings = settings
         self.optimizer = _build_optimizer(list(self.parameters.values()), settings, fused=fused)
         self.scaler = precision.new_scaler()
 
@@ -50,9 +51,12 @@ class Player:
         for parameter in self.parameters.values():
             parameter.requires_grad_(trainable)
 
-    def set_learning_rate(self, factor: float) -> None:
+    def adjust(self, progress: Progress, factor: float) -> None:
+        """Set what changes while training goes on: the learning rate (`factor` of its base) and, for Adam, beta 2."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.base_learning_rate * factor
+            group["lr"] = self.settings.learning_rate * factor
+            if isinstance(self.settings, AdamSettings) and self.settings.second_beta is not None:
+                group["betas"] = (self.settings.betas[0], self.settings.second_beta.value(progress))
 
     @property
     def learning_rate(self) -> float:

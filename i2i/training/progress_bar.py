@@ -30,6 +30,7 @@ class TrainingProgress:
         self._next_line = 0.0
         self._last_line = ""
         self._shown_line = ""
+        self._pace: tuple[float | None, Mapping[str, float]] = (None, {})
         self._bar: Progress | None = None
         self._task = None
 
@@ -81,17 +82,23 @@ class TrainingProgress:
             return
         if fraction is None and total_steps:
             fraction = step / total_steps
-        summary = describe(step, total_steps, images_per_second, losses or {}, seconds_left)
+        self._pace = (images_per_second, dict(losses or {}))
         if self._bar is not None and self._task is not None:
+            # The bar itself shows the share.
+            summary = describe(step, total_steps, images_per_second, losses or {}, seconds_left)
             total = None if fraction is None else 1.0
             self._bar.update(self._task, total=total, completed=fraction or 0.0, summary=summary)
             return
-        percent = "" if fraction is None else f"{100 * fraction:3.0f}% · "
-        self._last_line = percent + summary
+        self._last_line = describe(step, total_steps, images_per_second, losses or {}, seconds_left, fraction)
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + self._line_every_seconds
             self._shown_line = self._last_line
             self._print(self._last_line)
+
+    def complete(self, step: int) -> None:
+        """Show that training is at its end, at `step`: the last update may lie some steps back."""
+        images_per_second, losses = self._pace
+        self.update(step, None, images_per_second, losses, fraction=1.0)
 
     def message(self, text: str) -> None:
         """Write a line that stays, above the bar if there is one."""
@@ -110,14 +117,20 @@ def describe(
     images_per_second: float | None,
     losses: Mapping[str, float],
     seconds_left: float | None,
+    fraction: float | None = None,
 ) -> str:
-    """One line of plain words and numbers, e.g. `step 120/2,000 · 31.4 images/s · generator 4.210 · 12 min left`."""
+    """One line of plain words and numbers: `step 120/2,000 · 6% · 12 min left · 31.4 images/s · generator 4.21`.
+
+    What is cut off where a terminal is narrow stands last.
+    """
     parts = [f"step {step:,}" + (f"/{total_steps:,}" if total_steps else "")]
+    if fraction is not None:
+        parts.append(f"{100 * fraction:.0f}%")
+    if seconds_left is not None:
+        parts.append(f"{format_duration(seconds_left)} left")
     if images_per_second is not None:
         parts.append(f"{images_per_second:.3g} images/s")
     parts += [f"{name} {value:.4g}" for name, value in losses.items()]
-    if seconds_left is not None:
-        parts.append(f"{format_duration(seconds_left)} left")
     return " · ".join(parts)
 
 

@@ -8,13 +8,15 @@ from typing import Literal
 
 from i2i.core.step import Progress
 
-Unit = Literal["epochs", "steps"]
+Unit = Literal["epochs", "steps", "images"]
 
 
 def _completed(progress: Progress, unit: Unit) -> int:
     """Whole units behind us; within an epoch the rate stays the same, as in the reference implementation."""
     # The small allowance keeps 3 * (1/3) epochs from counting as 0.
-    return int(progress.epoch + 1e-9) if unit == "epochs" else progress.step
+    if unit == "epochs":
+        return int(progress.epoch + 1e-9)
+    return progress.step if unit == "steps" else progress.images
 
 
 @dataclass(frozen=True, kw_only=True)

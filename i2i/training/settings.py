@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from i2i.core.ramp import CosineRamp, bounds
 from i2i.training.schedule import ConstantSchedule, ScheduleSettings
+from i2i.training.watchdog import WatchdogSettings
 
 PrecisionName = Literal["auto", "fp64", "fp32", "bf16", "fp16"]
 SpeedName = Literal["auto", "plain"]
@@ -26,8 +28,7 @@ class LengthSettings:
         limits = (self.epochs, self.steps, self.images, self.minutes)
         if all(limit is None for limit in limits):
             raise ValueError("length needs one of epochs, steps, images, minutes")
-        if any(limit is not None and limit <= 0 for limit in limits):
-            raise ValueError("length must be above 0")
+        _refuse_below(self, 0, "epochs", "steps", "images", "minutes", inclusive=False)
 
 
 def _refuse_below(owner: object, least: float, *names: str, inclusive: bool = True) -> None:
@@ -45,12 +46,16 @@ class AdamSettings:
     kind: Literal["adam"] = "adam"
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    second_beta: CosineRamp | None = None
+    """In place of the second of `betas`, for methods that change it while they train (R3GAN)."""
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
         _refuse_below(self, 0, "learning_rate", "epsilon", inclusive=False)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {list(self.betas)}; each needs 0 up to, not including, 1")
+        if self.second_beta is not None and not all(0 <= beta < 1 for beta in bounds(self.second_beta)):
+            raise ValueError("second_beta needs to stay within 0 up to, not including, 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +150,15 @@ class TrainingSettings:
     workers: int = 0
     """Processes that prepare pictures; 0 prepares them between steps."""
     nonfinite: NonfiniteSettings = field(default_factory=NonfiniteSettings)
+    watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     samples: SampleSettings = field(default_factory=SampleSettings)
     log_every_steps: int = 50
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
+        _refuse_below(self, 1, "batch_size", "accumulate")
+        if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal micro-batches")
         _refuse_below(self, 0, "ema_half_life_images", "workers")
         _refuse_below(self, 0, "clip_gradient_norm", inclusive=False)

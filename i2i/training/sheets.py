@@ -1,13 +1,18 @@
-"""Contact sheets: pictures side by side under labelled columns, to see at a glance how far training is."""
+"""Contact sheets: pictures side by side under labelled columns, or a grid of them, to see how far training is.
+
+A saved grid carries its layout, so that its pictures can be taken out again: to show the same ones over time.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from i2i.files import atomic_path
@@ -15,14 +20,55 @@ from i2i.files import atomic_path
 SAMPLES_FOLDER = "samples"
 # Smaller pictures are enlarged by a whole factor: every pixel stays itself, and people can see it.
 SMALLEST_SHOWN_PIXELS = 96
+# A grid is enlarged as a whole, as far as this width allows.
+GRID_SHOWN_PIXELS = 768
 # Up to here a lossless PNG stays small; beyond, a JPEG of quality 92 is five to ten times smaller.
 LARGEST_PNG_PIXELS = 1_000_000
 BACKGROUND = (247, 247, 245)
 INK = (45, 48, 54)
+_LAYOUT_KEY = "i2i grid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridLayout:
+    """Where the pictures of a grid lie, in its pixels."""
+
+    count: int
+    columns: int
+    cell_height: int
+    """Of a picture as it is shown."""
+    cell_width: int
+    factor: int
+    """By which every pixel of a picture is enlarged."""
+    left: int
+    """Of the first column: row labels stand before it."""
+    margin: int
+    gap: int
+
+    @property
+    def height(self) -> int:
+        rows = -(-self.count // self.columns)
+        return 2 * self.margin + rows * self.cell_height + (rows - 1) * self.gap
+
+    @property
+    def width(self) -> int:
+        return self.left + self.columns * self.cell_width + (self.columns - 1) * self.gap + self.margin
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Top and left of one picture."""
+        row, column = divmod(index, self.columns)
+        return self.margin + row * (self.cell_height + self.gap), self.left + column * (self.cell_width + self.gap)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Round pictures (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3); values outside are clipped, NaN becomes black."""
+    """Round pictures (N, C, H, W) in [-1, 1], C 1 (grey) or 3, to uint8 (N, H, W, C); values outside are clipped, NaN
+    becomes black.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"pictures have {images.shape[1]} channels; needs 1 (grey) or 3 (colour)")
     # Not in place: .float() and nan_to_num() may hand back the caller's own tensor.
     levels = ((images.detach().float().nan_to_num(nan=-1.0) + 1.0) * 127.5).round().clamp(0, 255)
     return levels.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
@@ -32,8 +78,8 @@ def sheet(columns: Sequence[tuple[str, Tensor]], *, most_rows: int | None = None
     """Draw a contact sheet: one column per entry, one row per picture, the label above its column.
 
     Args:
-        columns: label and pictures (N, 3, H, W) in [-1, 1]; sizes may differ between columns (low and high
-            resolution), then smaller ones are enlarged by whole factors.
+        columns: label and pictures (N, C, H, W) in [-1, 1], grey or colour; sizes may differ between columns (low and
+            high resolution), then smaller ones are enlarged by whole factors.
         most_rows: show at most this many pictures of each column.
 
     Returns:
@@ -44,7 +90,7 @@ def sheet(columns: Sequence[tuple[str, Tensor]], *, most_rows: int | None = None
     """
     if not columns:
         raise ValueError("a sheet needs at least one column")
-    cells = [(label, _enlarge(to_uint8(images[:most_rows]), columns)) for label, images in columns]
+    cells = [(label, _enlarge(_in_colour(to_uint8(images[:most_rows])), columns)) for label, images in columns]
     widths = [pictures.shape[2] for _, pictures in cells]
     row_height = max(pictures.shape[1] for _, pictures in cells)
     rows = max(len(pictures) for _, pictures in cells)
@@ -61,6 +107,49 @@ def sheet(columns: Sequence[tuple[str, Tensor]], *, most_rows: int | None = None
     return _write_labels(canvas, [label for label, _ in cells], lefts, widths, margin, font_pixels)
 
 
+def grid(pictures: Tensor, columns: int, row_labels: Sequence[str] | None = None) -> np.ndarray:
+    """Draw pictures row by row, e.g. those that a generator makes from fixed latents.
+
+    Args:
+        pictures: (N, C, H, W) in [-1, 1], grey or colour.
+        columns: pictures in a row.
+        row_labels: one to stand before each row.
+
+    Returns:
+        The grid, uint8 (H, W, 3) RGB, laid out as `layout_of` says; pixels are exact, small ones enlarged.
+
+    Raises:
+        ValueError: there is no picture or no column, or the labels are not as many as the rows.
+    """
+    return _draw_grid(_in_colour(to_uint8(pictures)), layout_of(pictures, columns, row_labels), row_labels)
+
+
+def film(frames: Sequence[tuple[int, np.ndarray]], columns: int) -> np.ndarray:
+    """Draw the first pictures of the same grid at several times below each other, time running downwards.
+
+    Args:
+        frames: step and pictures, uint8 (N, H, W, 3) as from `read_grid`; each with `columns` pictures or more.
+        columns: so many of each are shown.
+
+    Returns:
+        The sheet, uint8 (H, W, 3) RGB.
+    """
+    cells = np.concatenate([pictures[:columns] for _, pictures in frames])
+    labels = [f"{step:,}" for step, _ in frames]
+    count, height, width = cells.shape[:3]
+    return _draw_grid(cells, _layout(count, height, width, columns, labels), labels)
+
+
+def layout_of(pictures: Tensor, columns: int, row_labels: Sequence[str] | None = None) -> GridLayout:
+    """How `grid` lays these pictures out.
+
+    Raises:
+        ValueError: as for `grid`.
+    """
+    count, _, height, width = pictures.shape
+    return _layout(count, height, width, columns, row_labels)
+
+
 def cell_factor(height: int, heights: Sequence[int]) -> int:
     """The whole factor by which pictures of this height are enlarged beside pictures of the given heights."""
     target = max(heights)
@@ -69,8 +158,10 @@ def cell_factor(height: int, heights: Sequence[int]) -> int:
     return max(1, target // height)
 
 
-def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray) -> Path:
+def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray, layout: GridLayout | None = None) -> Path:
     """Save a sheet as `samples/step_000123_<name>.png`, or `.jpg` when it is large; returns its path.
+
+    A grid's `layout` is saved within the file, for `read_grid`.
 
     Raises:
         StorageError: it cannot be written.
@@ -78,12 +169,88 @@ def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray) -> P
     safe_name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "sheet"
     large = picture.shape[0] * picture.shape[1] > LARGEST_PNG_PIXELS
     path = Path(run_folder) / SAMPLES_FOLDER / f"step_{step:06d}_{safe_name}{'.jpg' if large else '.png'}"
+    note = "" if layout is None else f"{_LAYOUT_KEY} {json.dumps(asdict(layout))}"
+    text = PngImagePlugin.PngInfo()
+    if note:
+        text.add_text("Comment", note)
     with atomic_path(path) as temporary:
         if large:
-            Image.fromarray(picture).save(temporary, format="JPEG", quality=92, subsampling=0)
+            Image.fromarray(picture).save(temporary, format="JPEG", quality=92, subsampling=0, comment=note.encode())
         else:
-            Image.fromarray(picture).save(temporary, format="PNG", compress_level=6)
+            Image.fromarray(picture).save(temporary, format="PNG", compress_level=6, pnginfo=text)
     return path
+
+
+def read_grid(file: Image.Image) -> np.ndarray | None:
+    """The pictures of an opened grid at their own size, uint8 (N, H, W, 3); None when it is no grid of `save_sheet`."""
+    note = file.info.get("Comment", file.info.get("comment", ""))
+    note = note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note)
+    if not note.startswith(_LAYOUT_KEY):
+        return None
+    try:
+        layout = GridLayout(**json.loads(note.removeprefix(_LAYOUT_KEY)))
+        canvas = np.asarray(file.convert("RGB"))
+        if canvas.shape[:2] != (layout.height, layout.width):
+            return None
+    except (ValueError, TypeError, ZeroDivisionError):
+        return None
+    # The middle one of the equal pixels: in a JPEG those at the rim are mixed with their neighbours.
+    middle = layout.factor // 2
+    cells = []
+    for top, left in map(layout.corner, range(layout.count)):
+        cell = canvas[top : top + layout.cell_height, left : left + layout.cell_width]
+        cells.append(cell[middle :: layout.factor, middle :: layout.factor])
+    return np.stack(cells)
+
+
+def _layout(count: int, height: int, width: int, columns: int, row_labels: Sequence[str] | None) -> GridLayout:
+    if count < 1 or columns < 1:
+        raise ValueError(f"a grid of {count} pictures in {columns} columns; needs at least one of each")
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    if row_labels is not None and len(row_labels) != rows:
+        raise ValueError(f"{len(row_labels)} labels for {rows} rows")
+    factor = max(1, GRID_SHOWN_PIXELS // (columns * width))
+    margin, gap, font_pixels = _spacing(height * factor)
+    left = margin if row_labels is None else 2 * margin + _widest(row_labels, font_pixels)
+    return GridLayout(
+        count=count,
+        columns=columns,
+        cell_height=height * factor,
+        cell_width=width * factor,
+        factor=factor,
+        left=left,
+        margin=margin,
+        gap=gap,
+    )
+
+
+def _draw_grid(cells: np.ndarray, layout: GridLayout, row_labels: Sequence[str] | None) -> np.ndarray:
+    """Place uint8 pictures (N, H, W, 3) and write the labels right-aligned before their rows."""
+    canvas = np.full((layout.height, layout.width, 3), BACKGROUND, dtype=np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = layout.corner(index)
+        enlarged = cell.repeat(layout.factor, axis=0).repeat(layout.factor, axis=1)
+        canvas[top : top + layout.cell_height, left : left + layout.cell_width] = enlarged
+    if row_labels is None:
+        return canvas
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(_spacing(layout.cell_height)[2])
+    for row, label in enumerate(row_labels):
+        middle = layout.corner(row * layout.columns)[0] + layout.cell_height // 2
+        draw.text((layout.left - layout.margin, middle), label, font=font, fill=INK, anchor="rm")
+    return np.array(image)
+
+
+def _widest(labels: Sequence[str], font_pixels: int) -> int:
+    font = ImageFont.load_default(font_pixels)
+    return max(round(font.getbbox(label)[2]) for label in labels)
+
+
+def _in_colour(pictures: np.ndarray) -> np.ndarray:
+    """Grey pictures (N, H, W, 1) with their level in all three channels; others as they are."""
+    return pictures.repeat(3, axis=3) if pictures.shape[3] == 1 else pictures
 
 
 def _enlarge(pictures: np.ndarray, columns: Sequence[tuple[str, Tensor]]) -> np.ndarray:

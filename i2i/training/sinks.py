@@ -64,6 +64,8 @@ class Sink(Protocol):
 
     def images(self, step: int, name: str, picture: np.ndarray) -> None: ...
 
+    def alarm(self, step: int, title: str, text: str) -> None: ...
+
     def finish(self, summary: Mapping[str, float | str]) -> None: ...
 
 
@@ -133,6 +135,9 @@ class BackgroundSink:
         # A copy: the caller may reuse its array before the thread gets to it.
         kept = picture.copy()
         self._put(lambda: self._sink.images(step, name, kept))
+
+    def alarm(self, step: int, title: str, text: str) -> None:
+        self._put(lambda: self._sink.alarm(step, title, text))
 
     def finish(self, summary: Mapping[str, float | str]) -> None:
         if not self._thread.is_alive():
@@ -207,6 +212,9 @@ class WandbSink:
 
         self._run.log({f"samples/{name}": wandb.Image(picture), "train/step": step})
 
+    def alarm(self, step: int, title: str, text: str) -> None:
+        self._run.alert(title=title, text=f"Step {step}: {text}", level="WARN")
+
     def finish(self, summary: Mapping[str, float | str]) -> None:
         self._run.summary.update(dict(summary))
         self._run.finish()
@@ -230,6 +238,9 @@ class TensorboardSink:
 
     def images(self, step: int, name: str, picture: np.ndarray) -> None:
         self._writer.add_image(f"samples/{name}", picture, step, dataformats="HWC")
+
+    def alarm(self, step: int, title: str, text: str) -> None:
+        self._writer.add_text("alarms", f"**{title}**: {text}", step)
 
     def finish(self, summary: Mapping[str, float | str]) -> None:
         self._writer.close()

@@ -59,14 +59,26 @@ class Length:
 
     def total_steps(self) -> int | None:
         """Steps until the nearest limit that is not a time."""
-        limits = []
+        return min(self._limits_in_steps().values(), default=None)
+
+    def reached(self, progress: Progress, wall_seconds: float) -> dict[str, float]:
+        """The limits that are reached: their names in the settings and their values."""
+        limits = self._limits_in_steps()
+        names = [name for name, steps in limits.items() if progress.step >= steps]
+        if self.settings.minutes is not None and wall_seconds >= 60 * self.settings.minutes:
+            names.append("minutes")
+        return {name: getattr(self.settings, name) for name in names}
+
+    def _limits_in_steps(self) -> dict[str, int]:
+        """The limits that are no time, by name."""
+        limits: dict[str, int] = {}
         if self.settings.steps is not None:
-            limits.append(self.settings.steps)
+            limits["steps"] = self.settings.steps
         if self.settings.images is not None:
-            limits.append(math.ceil(self.settings.images / self.batch_size))
+            limits["images"] = math.ceil(self.settings.images / self.batch_size)
         if self.settings.epochs is not None:
-            limits.append(math.ceil(self.settings.epochs * self.images_per_epoch / self.batch_size - 1e-9))
-        return min(limits) if limits else None
+            limits["epochs"] = math.ceil(self.settings.epochs * self.images_per_epoch / self.batch_size - 1e-9)
+        return limits
 
 
 class Speedometer:

@@ -1,4 +1,4 @@
-"""The record of a run: `metrics.jsonl`, the sample sheets, and the sinks that show both elsewhere.
+"""The record of a run: `metrics.jsonl`, the sample sheets, alarms, and the sinks that show them elsewhere.
 
 `metrics.jsonl` is the truth; sinks are a convenience, so a failing sink never stops training while a record that
 cannot be written does.
@@ -12,17 +12,23 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from i2i.errors import StorageError
 from i2i.training.sinks import Row, Sink, TrackingSettings, open_sinks
+from i2i.training.watchdog import Verdict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
+    "ALARMS_FILE",
     "METRICS_FILE",
     "Row",
     "Sink",
@@ -30,10 +36,11 @@ __all__ = [
     "TrackingSettings",
     "next_attempt",
     "open_sinks",
+    "read_alarms",
     "read_metrics",
 ]
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE, ALARMS_FILE = "metrics.jsonl", "alarms.jsonl"
 _log = logging.getLogger(__name__)
 
 
@@ -89,13 +96,32 @@ class Tracker:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "values": {name: _to_json(float(value)) for name, value in row.values.items()},
         }
-        line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _append(self._file, record)
         except (OSError, ValueError) as error:
             raise _storage_error(self._path, error) from error
         self._each_sink(lambda sink: sink.scalars(row))
+
+    def alarm(self, verdict: Verdict) -> None:
+        """Append a verdict of the watchdog to `alarms.jsonl` and pass it to the sinks.
+
+        Raises:
+            StorageError: the record cannot be written.
+        """
+        path = self.run_folder / ALARMS_FILE
+        record = {
+            "attempt": self.attempt,
+            "wall_seconds": round(self.wall_seconds, 3),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **asdict(verdict),
+        }
+        try:
+            _repair_end(path)
+            with path.open("ab", buffering=0) as file:
+                _append(file, record)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        self._each_sink(lambda sink: sink.alarm(verdict.step, verdict.title, verdict.line))
 
     def images(self, step: int, name: str, picture: np.ndarray) -> Path:
         """Save a sample sheet, uint8 (H, W, 3) RGB, under `samples/` and pass it to the sinks.
@@ -106,6 +132,21 @@ class Tracker:
         from i2i.training.sheets import save_sheet
 
         path = save_sheet(self.run_folder, step, name, picture)
+        self._each_sink(lambda sink: sink.images(step, name, picture))
+        return path
+
+    def grid(self, step: int, name: str, pictures: Tensor, columns: int) -> Path:
+        """Save pictures (N, C, H, W) in [-1, 1] that were made from fixed latents as a grid under `samples/`.
+
+        The file can be taken apart again, so that the report can show the same pictures over time.
+
+        Raises:
+            StorageError: the picture cannot be written.
+        """
+        from i2i.training.sheets import grid, layout_of, save_sheet
+
+        picture = grid(pictures, columns)
+        path = save_sheet(self.run_folder, step, name, picture, layout_of(pictures, columns))
         self._each_sink(lambda sink: sink.images(step, name, picture))
         return path
 
@@ -148,12 +189,37 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return kept
 
 
+def read_alarms(run_folder: Path) -> list[dict[str, Any]]:
+    """Read `alarms.jsonl` of a run: rows with attempt, step, images, kind, title, reason, advice and action.
+
+    A warning about steps that a newer attempt did anew is left out, as `read_metrics` leaves out those steps; an alarm
+    that stopped the run or made it go back stays, for it tells why. Damaged lines are skipped; a missing file gives no
+    rows.
+    """
+    begun: dict[int, int] = {}
+    for row in _all_rows(Path(run_folder) / METRICS_FILE):
+        begun.setdefault(row["attempt"], row["step"])
+    return [
+        row
+        for row in _all_rows(Path(run_folder) / ALARMS_FILE, _parse_alarm)
+        if row["action"] != "warn"
+        or not any(attempt > row["attempt"] and first <= row["step"] for attempt, first in begun.items())
+    ]
+
+
 def next_attempt(run_folder: Path) -> int:
     """The number of the attempt that would begin now: 1 in a fresh folder."""
     return 1 + max((row["attempt"] for row in _all_rows(Path(run_folder) / METRICS_FILE)), default=0)
 
 
-def _all_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _append(file: IO[bytes], record: Mapping[str, Any]) -> None:
+    """Write one line to an unbuffered file; a full disk is an error, not a line cut short."""
+    line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    if file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _all_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None] | None = None) -> Iterator[dict[str, Any]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -161,7 +227,7 @@ def _all_rows(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row = _parse(line)
+        row = (parse or _parse)(line)
         if row is not None:
             yield row
         elif number < len(lines):
@@ -179,6 +245,17 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row
 
 
+def _parse_alarm(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
+        for name in ("kind", "title", "reason", "advice", "action"):
+            row[name] = str(row[name])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return row
+
+
 def _repair_end(path: Path) -> None:
     """Cut off the part of a line that a killed process left, so that the next row starts on a line of its own."""
     if not path.exists():
@@ -187,11 +264,18 @@ def _repair_end(path: Path) -> None:
     if content and not content.endswith(b"\n"):
         complete = content.rfind(b"\n") + 1
         with path.open("r+b") as file:
-            if _parse(content[complete:]) is None:
+            if not _is_json(content[complete:]):
                 file.truncate(complete)
             else:
                 file.seek(0, os.SEEK_END)
                 file.write(b"\n")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _to_json(value: float) -> float | str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.evaluation.psnr import l1, psnr
-from i2i.pipelines.protocol import Pipeline
+from i2i.pipelines.protocol import PictureEntryPoint, Pipeline
 from i2i.training.precision import Precision
 from i2i.training.sheets import to_uint8
 
@@ -43,11 +43,13 @@ class Validation:
         self._pipeline = pipeline
         self._aligned = aligned
         self._precision = precision
-        shortest = min((len(test.get(stream, ())) for stream in pipeline.streams), default=0)
+        scored = aligned or pipeline.consistency is not None
+        shortest = min((len(test.get(stream, ())) for stream in pipeline.streams), default=0) if scored else 0
         picked = spread(shortest, pictures)
         self._pictures = {stream: np.stack([test[stream][i] for i in picked]) for stream in pipeline.streams if picked}
 
     def __bool__(self) -> bool:
+        """Whether there is anything to score: a method without truth and without a way back has no validation."""
         return bool(self._pictures)
 
     @torch.inference_mode()
@@ -57,14 +59,16 @@ class Validation:
             return self._score_pairs(networks) if self._aligned else self._score_consistency(networks)
 
     def _score_consistency(self, networks: Mapping[str, nn.Module]) -> Scores:
-        scores = torch.cat([self._pipeline.consistency(networks, batch).float() for batch in self._batches()])
+        consistency_of = self._pipeline.consistency
+        assert consistency_of is not None, "no pictures were picked then"
+        scores = torch.cat([consistency_of(networks, batch).float() for batch in self._batches()])
         consistency = float(scores.mean())
         return Scores({"consistency": consistency}, -consistency)
 
     def _score_pairs(self, networks: Mapping[str, nn.Module]) -> Scores:
         values: dict[str, float] = {}
         for name, entry in self._pipeline.entry_points.items():
-            if entry.domains is None:
+            if not isinstance(entry, PictureEntryPoint) or entry.domains is None:
                 continue
             source, target = entry.domains
             made = np.concatenate([to_uint8(networks[entry.network](batch[source])) for batch in self._batches()])

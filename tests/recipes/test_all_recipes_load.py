@@ -73,6 +73,7 @@ def test_full_size_recipes_are_the_papers(name: str, fetch: str | None) -> None:
 
 def test_small_recipe_keeps_the_papers_losses_and_proportions() -> None:
     recipe = load_recipe("cyclegan_apple2orange")
+    assert isinstance(recipe.pipeline, CycleGANSettings)
     assert (recipe.pipeline.adversarial, recipe.pipeline.cycle_weight, recipe.pipeline.identity_weight) == (
         "lsgan",
         10,

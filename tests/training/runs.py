@@ -72,3 +72,42 @@ def hash_of_state(run_folder: Path, step: int) -> str:
     for file in (checkpoint / "state.safetensors", checkpoint / "state.json", run_folder / "model.safetensors"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+GENERATION = """
+name: tiny_generation
+seed: 3
+precision: fp32
+pipeline:
+  kind: unconditional
+  generator: {kind: dcgan, latent: 6, base_channels: 2}
+  discriminator: {kind: dcgan, base_channels: 2}
+data: {kind: drawn_digits, size_pixels: 16, pictures: 20, test_pictures: 4}
+training:
+  batch_size: 4
+  length: {steps: 12}
+  ema_half_life_images: 20
+  checkpoints: {every_minutes: null, every_steps: 3, keep_last: 2}
+  samples: {every_epochs: 2}
+  log_every_steps: 1
+tracking: {wandb: disabled}
+"""
+
+
+def make_generation_recipe(folder: Path) -> Path:
+    """A tiny DCGAN on drawn digits."""
+    path = folder / "tiny_generation.yaml"
+    path.write_text(GENERATION)
+    return path
+
+
+R3GAN = [
+    "pipeline.generator={kind: r3gan, latent: 4, widths: [8, 4, 4], cardinalities: [2, 2, 2], blocks: [1, 1, 1]}",
+    "pipeline.discriminator={kind: r3gan, widths: [4, 4, 8], cardinalities: [2, 2, 2], blocks: [1, 1, 1]}",
+    "pipeline.adversarial=relativistic",
+    "pipeline.fakes=separate",
+    "pipeline.penalties=[{kind: r1, weight: {start: 2, end: 1, images: 40}}, {kind: r2, weight: 1.0, every: 2}]",
+    "training.optimizers.discriminator.second_beta={start: 0.9, end: 0.99, images: 40}",
+]
+"""Overrides of the tiny DCGAN recipe that make it R3GAN, one penalty in every step and one in every second."""
+ADAPTIVE = ["pipeline.augmentation={kind: adaptive, adjust_every_images: 8, images_to_full: 100}"]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from i2i.commands import train
 from i2i.training.tracking import read_metrics
-from tests.training.runs import REPOSITORY, i2i, make_pictures, make_recipe
+from tests.training.runs import ADAPTIVE, R3GAN, REPOSITORY, i2i, make_generation_recipe, make_pictures, make_recipe
 
 STEPS = 4
 COMMON = [
@@ -58,19 +58,38 @@ def state(run_folder: Path, step: int) -> dict[str, torch.Tensor]:
 )
 def test_two_processes_equal_one(recipe: Path, tmp_path: Path, variant: list[str]) -> None:
     # The pool of 3 is full after one step, so swapping is part of it.
-    overrides = [*COMMON, *variant]
-    train.start(str(recipe), overrides, out=tmp_path / "one", quiet=True)
+    assert_two_equal_one(recipe, tmp_path, [*COMMON, *variant])
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param([], id="batch-norm"),
+        pytest.param(["pipeline.adversarial=relativistic_average"], id="relativistic-average"),
+        pytest.param(R3GAN, id="r3gan"),
+        pytest.param(ADAPTIVE, id="adaptive"),
+        pytest.param(["pipeline.classes=10", "pipeline.augmentation={kind: diffaugment}"], id="labels-diffaugment"),
+    ],
+)
+def test_two_processes_generate_as_one(tmp_path: Path, variant: list[str]) -> None:
+    """Statistics, means and augmentation decisions of the joined batch."""
+    assert_two_equal_one(make_generation_recipe(tmp_path), tmp_path, [*COMMON, *variant])
+
+
+def assert_two_equal_one(recipe: Path, folder: Path, overrides: list[str]) -> None:
+    """Train both ways and compare everything that a checkpoint holds, and the numbers logged on the way."""
+    train.start(str(recipe), overrides, out=folder / "one", quiet=True)
     sets = [argument for override in overrides for argument in ("--set", override)]
-    process = start_two("train", recipe, "--out", tmp_path / "two", "--quiet", *sets)
+    process = start_two("train", recipe, "--out", folder / "two", "--quiet", *sets)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    one, two = state(tmp_path / "one", STEPS), state(tmp_path / "two", STEPS)
+    one, two = state(folder / "one", STEPS), state(folder / "two", STEPS)
     assert one.keys() == two.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(
             two[name], tensor, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
         )
-    for single, joined in zip(read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two"), strict=True):
+    for single, joined in zip(read_metrics(folder / "one"), read_metrics(folder / "two"), strict=True):
         for name, value in single["values"].items():
             if name.startswith(("loss/", "gradient_norm/", "output/")):
                 assert joined["values"][name] == pytest.approx(value, rel=1e-8, abs=1e-10), name

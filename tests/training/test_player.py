@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from i2i.core.step import Progress
 from i2i.training.distributed import Processes
 from i2i.training.player import Move, Player
 from i2i.training.precision import ChosenPrecision, Precision
@@ -65,7 +66,7 @@ def test_frozen_weights_pass_gradients_on_but_take_none() -> None:
 def test_learning_rate_factors_do_not_pile_up() -> None:
     moving = player(networks(), DESCENT)
     for factor in (0.5, 0.5, 0.25):
-        moving.set_learning_rate(factor)
+        moving.adjust(Progress(0, 0, 0.0), factor)
         assert moving.learning_rate == pytest.approx(0.1 * factor)
 
 

@@ -20,7 +20,31 @@ def test_lines_come_rarely_and_the_last_one_always() -> None:
     with TrainingProgress(console=screen, line_every_seconds=3600) as progress:
         for step in range(1, 101):
             progress.update(step, 100, 31.4, {"generator": 4.21}, None, 60.0)
-    assert [line.split(" · ")[1] for line in written.getvalue().splitlines()] == ["step 1/100", "step 100/100"]
+    assert written.getvalue().splitlines() == [
+        "step 1/100 · 1% · 1 min left · 31.4 images/s · generator 4.21",
+        "step 100/100 · 100% · 1 min left · 31.4 images/s · generator 4.21",
+    ]
+
+
+def test_the_end_is_shown_as_the_end() -> None:
+    """The last update lies some steps back, and a clock may have ended what counts no steps."""
+    screen, written = console(terminal=False)
+    with TrainingProgress(console=screen, line_every_seconds=3600) as progress:
+        progress.update(95, 100, 31.4, {"generator": 4.21}, None, 60.0)
+        progress.complete(98)
+    assert written.getvalue().splitlines()[-1] == "step 98 · 100% · 31.4 images/s · generator 4.21"
+    screen, written = console(terminal=True)
+    with TrainingProgress(console=screen) as progress:
+        progress.update(95, None, None, {}, 0.951)
+        progress.complete(98)
+    assert "100%\x1b[0m step 98" in written.getvalue()
+
+
+def test_the_end_without_a_step_before_it() -> None:
+    screen, written = console(terminal=False)
+    with TrainingProgress(console=screen) as progress:
+        progress.complete(7)
+    assert written.getvalue() == "step 7 · 100%\n"
 
 
 def test_messages_appear_as_they_are() -> None:
@@ -36,8 +60,8 @@ def test_a_terminal_gets_a_bar_and_messages_above_it() -> None:
         progress.update(50, 100, 31.4, {"generator": 4.21, "discriminator": 0.25}, 0.5, 61.0)
         progress.message("checkpoint saved")
     assert "checkpoint saved" in written.getvalue()
-    assert "step 50/100 · 31.4 images/s · generator 4.21 · discriminator 0.25" in written.getvalue()
-    assert " 50%" in written.getvalue()
+    summary = "step 50/100 · 1 min left · 31.4 images/s · generator 4.21 · discriminator 0.25"
+    assert f"50%\x1b[0m {summary}" in written.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])

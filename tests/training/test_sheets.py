@@ -7,9 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from i2i.training.sheets import BACKGROUND, cell_factor, save_sheet, sheet, to_uint8
+from i2i.training.sheets import (
+    BACKGROUND,
+    cell_factor,
+    film,
+    grid,
+    layout_of,
+    read_grid,
+    save_sheet,
+    sheet,
+    to_uint8,
+)
 
 
 def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -114,3 +124,92 @@ def test_a_large_sheet_is_saved_as_jpeg(tmp_path: Path) -> None:
     assert path.suffix == ".jpg"
     with Image.open(path) as saved:
         assert saved.size == (1000, 1200)
+
+
+def test_grey_pictures_stay_grey_and_other_channels_are_refused() -> None:
+    grey = pictures(2, 100)[:, :1]
+    assert to_uint8(grey).shape == (2, 100, 100, 1)
+    canvas = sheet([("grey", grey), ("colour", pictures(2, 100, seed=3))])
+    assert len(find(canvas, to_uint8(grey)[0].repeat(3, axis=2))) == 1
+    with pytest.raises(ValueError, match="2 channels"):
+        to_uint8(torch.zeros(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize(("channels", "size", "factor"), [(1, 28, 6), (3, 256, 1)])
+def test_a_grid_shows_every_picture_in_its_place(channels: int, size: int, factor: int) -> None:
+    made = pictures(7, size)[:, :channels]
+    canvas = grid(made, 4)
+    layout = layout_of(made, 4)
+    assert canvas.shape == (layout.height, layout.width, 3)
+    assert layout.factor == factor
+    for index, picture in enumerate(to_uint8(made)):
+        shown = picture.repeat(factor, axis=0).repeat(factor, axis=1).repeat(4 - picture.shape[2], axis=2)[..., :3]
+        top, left = layout.corner(index)
+        assert np.array_equal(canvas[top : top + shown.shape[0], left : left + shown.shape[1]], shown)
+    assert layout.corner(4) == (layout.corner(0)[0] + size * factor + layout.gap, layout.corner(0)[1])
+    top, left = layout.corner(7)
+    assert (canvas[top:, left:] == BACKGROUND).all()
+
+
+def test_row_labels_stand_before_their_rows() -> None:
+    made = pictures(4, 64)
+    plain, labelled = grid(made, 2), grid(made, 2, ["step 1", "step 20,000"])
+    assert labelled.shape[0] == plain.shape[0]
+    indent = labelled.shape[1] - plain.shape[1]
+    assert indent > 20
+    margin = layout_of(made, 2).left
+    assert np.array_equal(labelled[:, indent + margin :], plain[:, margin:])
+    band = labelled[:, : indent + margin]
+    half = band.shape[0] // 2
+    assert (band[:half] != BACKGROUND).any() and (band[half:] != BACKGROUND).any()
+    assert (band[:, 0] == BACKGROUND).all() and (band[:, -1] == BACKGROUND).all()
+
+
+@pytest.mark.parametrize(("count", "columns", "labels"), [(0, 2, None), (4, 0, None), (4, 2, ["one"])])
+def test_a_grid_needs_pictures_columns_and_all_labels(count: int, columns: int, labels: list[str] | None) -> None:
+    with pytest.raises(ValueError, match=r"at least one|labels"):
+        grid(pictures(count, 8), columns, labels)
+
+
+def test_a_saved_grid_gives_its_pictures_back(tmp_path: Path) -> None:
+    made = pictures(6, 28)
+    path = save_sheet(tmp_path, 5, "generate", grid(made, 3), layout_of(made, 3))
+    with Image.open(path) as file:
+        cells = read_grid(file)
+    assert cells is not None
+    assert np.array_equal(cells, to_uint8(made))
+
+
+def test_a_large_grid_saved_as_jpeg_does_so_nearly(tmp_path: Path) -> None:
+    smooth = torch.linspace(-1, 1, 512).expand(6, 3, 512, 512)
+    path = save_sheet(tmp_path, 5, "generate", grid(smooth, 3), layout_of(smooth, 3))
+    assert path.suffix == ".jpg"
+    with Image.open(path) as file:
+        cells = read_grid(file)
+    assert cells is not None and cells.shape == (6, 512, 512, 3)
+    assert np.abs(cells.astype(int) - to_uint8(smooth)).mean() < 2
+
+
+def test_what_is_no_grid_gives_nothing(tmp_path: Path) -> None:
+    made = pictures(6, 28)
+    plain = save_sheet(tmp_path, 1, "sheet", sheet([("a", made)]))
+    cropped = save_sheet(tmp_path, 2, "cropped", grid(made, 3)[:50], layout_of(made, 3))
+    damaged = tmp_path / "damaged.png"
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Comment", 'i2i grid {"count": "many"}')
+    Image.new("RGB", (8, 8)).save(damaged, pnginfo=note)
+    for path in (plain, cropped, damaged):
+        with Image.open(path) as file:
+            assert read_grid(file) is None
+
+
+def test_a_film_has_a_row_for_each_step() -> None:
+    early, late = to_uint8(pictures(6, 32, seed=1)), to_uint8(pictures(6, 32, seed=2))
+    canvas = film([(100, early), (20_000, late)], columns=3)
+    factor = 768 // (3 * 32)
+    for row, cells in enumerate((early, late)):
+        for column in range(3):
+            enlarged = cells[column].repeat(factor, axis=0).repeat(factor, axis=1)
+            ((top, left),) = find(canvas, enlarged)
+            assert top // (32 * factor) == row and left // (32 * factor) >= column
+    assert not find(canvas, early[3].repeat(factor, axis=0).repeat(factor, axis=1))

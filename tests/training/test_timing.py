@@ -138,6 +138,15 @@ def test_done_is_reached_exactly_at_the_last_step() -> None:
     assert thirds.fraction(progress(last - 1), 0.0) < 1.0 == thirds.fraction(progress(last), 0.0)
 
 
+def test_reached_limits_are_named() -> None:
+    all_of_them = LengthSettings(steps=10, images=44, epochs=5, minutes=2.0)
+    both = length(all_of_them, batch=4)
+    assert both.reached(progress(9, batch=4), wall_seconds=0.0) == {}
+    assert both.reached(progress(10, batch=4), wall_seconds=0.0) == {"steps": 10}
+    assert both.reached(progress(11, batch=4), wall_seconds=120.0) == {"steps": 10, "images": 44, "minutes": 2.0}
+    assert list(both.reached(progress(13, batch=4), wall_seconds=0.0)) == ["steps", "images", "epochs"]
+
+
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 

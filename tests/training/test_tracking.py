@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from i2i.errors import StorageError
-from i2i.training.sinks import BackgroundSink, Row, TrackingSettings, WandbSink, open_sinks, wandb_mode
-from i2i.training.tracking import Tracker, next_attempt, read_metrics
+from i2i.training.sheets import read_grid, to_uint8
+from i2i.training.sinks import BackgroundSink, Row, TensorboardSink, TrackingSettings, WandbSink, open_sinks, wandb_mode
+from i2i.training.tracking import Tracker, next_attempt, read_alarms, read_metrics
+from i2i.training.watchdog import Action, Verdict
 
 
 def row(step: int, **values: float) -> Row:
@@ -41,6 +45,10 @@ class RecordingSink:
 
     def images(self, step: int, name: str, picture: np.ndarray) -> None:
         self._note("images")
+
+    def alarm(self, step: int, title: str, text: str) -> None:
+        self._note("alarm")
+        self.alarms = [*getattr(self, "alarms", []), (step, title, text)]
 
     def finish(self, summary: object) -> None:
         self._note("finish")
@@ -173,6 +181,75 @@ def test_pictures_are_saved_and_passed_on(tmp_path: Path) -> None:
     assert sink.calls == ["start", "images", "finish"]
 
 
+def test_a_grid_is_saved_so_that_it_can_be_taken_apart(tmp_path: Path) -> None:
+    sink = RecordingSink()
+    tracker = Tracker(tmp_path, [sink])
+    made = torch.linspace(-1, 1, 6 * 28 * 28).reshape(6, 1, 28, 28)
+    path = tracker.grid(7, "generate", made, 3)
+    tracker.finish()
+    assert path == tmp_path / "samples" / "step_000007_generate.png"
+    with Image.open(path) as file:
+        cells = read_grid(file)
+    assert cells is not None and np.array_equal(cells[..., :1], to_uint8(made))
+    assert sink.calls == ["images", "finish"]
+
+
+def verdict(step: int, action: Action = "warn") -> Verdict:
+    return Verdict(
+        kind="collapsed",
+        action=action,
+        step=step,
+        images=2 * step,
+        began_step=step - 3,
+        title="Mode collapse",
+        reason="all pictures are alike",
+        advice="lower the learning rate",
+    )
+
+
+def test_an_alarm_is_written_and_passed_on(tmp_path: Path) -> None:
+    bad, good = RecordingSink("alarm"), RecordingSink()
+    tracker = Tracker(tmp_path, [bad, good])
+    tracker.alarm(verdict(7))
+    tracker.alarm(verdict(9))
+    tracker.finish()
+    first, second = read_alarms(tmp_path)
+    assert (first["step"], first["images"], first["began_step"], first["attempt"]) == (7, 14, 4, 1)
+    assert (first["kind"], first["action"], first["title"]) == ("collapsed", "warn", "Mode collapse")
+    assert second["step"] == 9
+    assert good.alarms[0] == (7, "Mode collapse", verdict(7).line)
+    assert bad.calls == ["alarm"]
+    assert read_metrics(tmp_path) == []
+
+
+def test_a_warning_about_what_was_done_anew_is_left_out(tmp_path: Path) -> None:
+    first = Tracker(tmp_path, attempt=1)
+    for step in (10, 20, 30):
+        first.log(row(step))
+    first.alarm(verdict(15))
+    first.alarm(verdict(25))
+    first.alarm(verdict(30, "stop"))
+    first.finish()
+    assert [alarm["step"] for alarm in read_alarms(tmp_path)] == [15, 25, 30]
+    second = Tracker(tmp_path, attempt=2)
+    second.log(row(20))
+    second.alarm(verdict(28))
+    second.finish()
+    # The stop tells why there was a second attempt.
+    assert [(alarm["attempt"], alarm["step"]) for alarm in read_alarms(tmp_path)] == [(1, 15), (1, 30), (2, 28)]
+
+
+def test_a_run_without_alarms_has_none_and_damage_costs_one(tmp_path: Path) -> None:
+    assert read_alarms(tmp_path) == []
+    tracker = Tracker(tmp_path)
+    tracker.alarm(verdict(7))
+    path = tmp_path / "alarms.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"attempt": 1, "st')
+    tracker.alarm(verdict(9))
+    tracker.finish()
+    assert [alarm["step"] for alarm in read_alarms(tmp_path)] == [7, 9]
+
+
 @pytest.mark.parametrize("failing", ["start", "scalars"])
 def test_a_failing_sink_is_reported_once_and_dropped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, failing: str
@@ -301,6 +378,7 @@ def test_wandb_offline_writes_into_the_run_folder_without_a_key(
     tracker.start({"seed": 1, "pipeline": {"kind": "cyclegan"}}, "run", resumed=True)
     tracker.log(row(1, unusual_loss=0.25, broken=math.nan))
     tracker.images(1, "AtoB", np.full((8, 8, 3), 200, np.uint8))
+    tracker.alarm(verdict(1))
     tracker.finish({"best": 1.0})
     records = list((run_folder / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(records) == 1
@@ -326,3 +404,15 @@ def test_a_slow_sink_is_waited_for_at_the_end(tmp_path: Path) -> None:
         tracker.log(row(step))
     tracker.finish()
     assert inner.calls == ["start", *["scalars"] * 5, "finish"]
+
+
+def test_tensorboard_takes_rows_pictures_and_alarms(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    tracker = Tracker(tmp_path, [TensorboardSink(tmp_path)])
+    tracker.start({}, "run")
+    tracker.log(row(1))
+    tracker.images(1, "generate", np.zeros((4, 4, 3), np.uint8))
+    tracker.alarm(verdict(1))
+    tracker.finish()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"all pictures are alike" in events.read_bytes()
