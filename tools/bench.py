@@ -1,10 +1,11 @@
-"""Speed as ratios within one run: our training step beside the one that a user of PyTorch would write.
+"""Measured against what a user of PyTorch would write, as ratios within one run.
 
-    tools/bench cyclegan --steps 5
+    tools/bench cyclegan --steps 5                     speed of a training step
+    tools/bench dcgan --mnist DIR --lenet FILE         quality and time of a whole training (bench_dcgan.py)
 
-The plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it imports
-nothing of ours. Both steps take turns (A B A B ...), so that a machine whose speed drifts is fair to both; a row gives
-medians, and the spread beside them.
+CycleGAN: the plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it
+imports nothing of ours. Both steps take turns (A B A B ...), so that a machine whose speed drifts is fair to both; a
+row gives medians, and the spread beside them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import bench_dcgan
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -154,22 +156,8 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-BENCHES = {"cyclegan": bench_cyclegan}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="tools/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("bench", choices=sorted(BENCHES))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--pixels", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=5, help="counted steps of each (default 5)")
-    parser.add_argument("--warmup", type=int, default=2, help="uncounted steps of each before (default 2)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    rows = BENCHES[arguments.bench](arguments)
+def run_cyclegan(arguments: argparse.Namespace) -> None:
+    rows = bench_cyclegan(arguments)
     environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
     if arguments.json:
         print(json.dumps({"rows": rows, "environment": environment}))
@@ -182,6 +170,41 @@ def main() -> None:
             f"{row['row']:<42}{row['plain_fp32_seconds']:>10.3f} s{row['ours_seconds']:>8.3f} s"
             f"{row['ours_precision']:>7}{row['times_faster']:>14.2f}{spread:>16}"
         )
+
+
+def run_dcgan(arguments: argparse.Namespace) -> None:
+    result = bench_dcgan.run(arguments)
+    print(json.dumps(result) if arguments.json else bench_dcgan.table(result))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    benches = parser.add_subparsers(dest="bench", required=True)
+
+    cyclegan = benches.add_parser("cyclegan", parents=[common], help="a training step of CycleGAN")
+    cyclegan.add_argument("--batch", type=int, default=1)
+    cyclegan.add_argument("--pixels", type=int, default=256)
+    cyclegan.add_argument("--steps", type=int, default=5, help="counted steps of each (default 5)")
+    cyclegan.add_argument("--warmup", type=int, default=2, help="uncounted steps of each before (default 2)")
+    cyclegan.set_defaults(run=run_cyclegan)
+
+    dcgan = benches.add_parser(
+        "dcgan",
+        parents=[common],
+        help="whole trainings of DCGAN on MNIST",
+        description=bench_dcgan.__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    bench_dcgan.add_arguments(dcgan)
+    dcgan.set_defaults(run=run_dcgan)
+
+    arguments = parser.parse_args()
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":
