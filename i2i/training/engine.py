@@ -325,13 +325,16 @@ def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes
             f" for {processes.count} processes; choose a multiple of {settings.accumulate * processes.count}"
         )
     if settings.accumulate > 1:
+        coupled: dict[str, list[str]] = {}
         for name, network in pipeline.networks.items():
-            coupling = what_couples_batch(network)
-            if coupling is not None:
-                raise RecipeError(
-                    f"training.accumulate {settings.accumulate} would change the {coupling} in {name}; set it to 1 or"
-                    " choose a normalization that looks at single samples"
-                )
+            if (coupling := what_couples_batch(network)) is not None:
+                coupled.setdefault(coupling, []).append(name)
+        if coupled:
+            where = "; ".join(f"the {coupling} in {', '.join(names)}" for coupling, names in coupled.items())
+            raise RecipeError(
+                f"training.accumulate {settings.accumulate} would change {where} - set it to 1, or choose a"
+                " normalization that looks at single samples"
+            )
 
 
 def _detached(losses: Losses) -> Losses:

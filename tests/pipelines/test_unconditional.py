@@ -48,7 +48,7 @@ def names(pipeline: Unconditional, step: int = 0) -> list[str]:
 
 
 def values(losses: Losses) -> Mapping[str, float]:
-    return {name: float(term.value) for name, term in losses.terms.items()}
+    return {name: float(term.value.detach()) for name, term in losses.terms.items()}
 
 
 def test_dcgan_shares_its_pictures_with_their_graph() -> None:
