@@ -162,7 +162,7 @@ def generate(
 ) -> None:
     """Make pictures with a trained generator.
 
-    Under torchrun the processes share the pictures.
+    Under torchrun, which has an --n of its own, write -n; the processes share the pictures.
     """
     from i2i.commands import generate as command
     from i2i.commands.generation import Wishes

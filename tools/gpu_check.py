@@ -1,11 +1,13 @@
-"""Does everything work on this GPU? Trains, resumes and translates in fp32, bf16 and fp16, in a few minutes.
+"""Does everything work on this GPU? Trains, resumes and uses each method in fp32, bf16 and fp16, in a few minutes.
 
     tools/gpu_check                    on the first CUDA device
     tools/gpu_check --device cpu       the same checks without a GPU (fp16 left out: a CPU is very slow at it)
 
-Each row is one number format. "trains": the losses of a short training are finite and the cycle error falls. "resumes":
-a training cut in the middle and resumed ends with the same bits as one that was not, under `deterministic: true`.
-"translates": the saved model gives the CPU's picture within 2 grey levels. Times are of whole steps at 256 pixels.
+Each row is one method in one number format. "trains": the losses of a short training are finite, and the cycle error
+falls (CycleGAN), the pictures become different from each other (DCGAN), or the discriminator learns (R3GAN). "resumes":
+a training cut in the middle and resumed ends with the same bits as one that was not, under `deterministic: true`. "is
+used": the saved model makes the CPU's pictures within 2 grey levels. Times are of whole steps in full size: the paper's
+CycleGAN at 256 pixels, DCGAN at 64 pixels and batch 128, R3GAN at 64 pixels and batch 64.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,62 +29,129 @@ import numpy as np
 import torch
 
 from i2i.commands import train
+from i2i.core.image_shape import ImageShape
 from i2i.data.streams import DrawnAnimalsSettings, open_streams
-from i2i.inference import load_model
+from i2i.inference import load_generator, load_model
 from i2i.inference.image_model import Precision as InferencePrecision
-from i2i.pipelines import CycleGANSettings
+from i2i.recipe import load_recipe
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision
-from i2i.training.settings import TrainingSettings
 from i2i.training.tracking import read_metrics
 
-SMALL = [
-    "pipeline.generator.base_channels=16",
-    "pipeline.discriminator.base_channels=16",
-    "data.pictures=64",
-    "data.test_pictures=8",
-    "training.length={steps: 60, minutes: null}",
+STEPS = 60
+COMMON = [
+    f"training.length={{steps: {STEPS}, minutes: null, epochs: null}}",
     "training.log_every_steps=5",
-    "training.validation={every_minutes: null, pictures: 8}",
-    "training.samples={every_minutes: null}",
+    "training.samples={every_minutes: null, every_epochs: null}",
     "training.checkpoints={every_minutes: null, every_steps: 20, keep_last: 9}",
     "tracking.wandb=disabled",
     "deterministic=true",
 ]
 
 
+@dataclass(frozen=True)
+class Method:
+    """A short training of one method, and what its numbers must show."""
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...]
+    falls: str
+    """A number that must be lower at the end than at the start; with a minus in front, higher."""
+    judge_use: Callable[[Path, str, InferencePrecision], str]
+    full_size: str
+    """The recipe whose step is timed, in full size."""
+
+
+def judge_translation(run: Path, device: str, precision: InferencePrecision) -> str:
+    pictures = np.stack(open_streams(DrawnAnimalsSettings(pictures=1, test_pictures=4), seed=0).test["a"])
+    made = [load_model(run, where, precision=name)(pictures) for where, name in uses(device, precision)]
+    return judge_pictures(made, precision)
+
+
+def judge_generation(run: Path, device: str, precision: InferencePrecision) -> str:
+    models = [load_generator(run, where, precision=name) for where, name in uses(device, precision)]
+    return judge_pictures([model(model.latents(range(32))) for model in models], precision)
+
+
+def uses(device: str, precision: InferencePrecision) -> list[tuple[str, InferencePrecision]]:
+    """On the CPU, on the device, and there in the number format."""
+    return [("cpu", "fp32"), (device, "fp32"), (device, precision)]
+
+
+def judge_pictures(made: Sequence[np.ndarray], precision: str) -> str:
+    on_cpu, on_device, narrow = (pictures.astype(int) for pictures in made)
+    exact, rounded = np.abs(on_device - on_cpu).max(), np.abs(narrow - on_cpu).mean()
+    verdict = "ok" if exact <= 2 and rounded <= 4 else "FAILED"
+    return f"{verdict}, fp32 within {exact}, {precision} mean {rounded:.2f}"
+
+
+DIGITS = ("data.pictures=512", "data.test_pictures=64")
+METHODS = (
+    Method(
+        "cyclegan",
+        "cyclegan_demo",
+        (
+            "pipeline.generator.base_channels=16",
+            "pipeline.discriminator.base_channels=16",
+            "data.pictures=64",
+            "data.test_pictures=8",
+            "training.validation={every_minutes: null, pictures: 8}",
+        ),
+        "loss/generator/cycle_a",
+        judge_translation,
+        "cyclegan_horse2zebra",
+    ),
+    Method("dcgan", "dcgan_demo", DIGITS, "-sample/diversity", judge_generation, "dcgan_faces64"),
+    Method(
+        "r3gan",
+        "r3gan_faces64",
+        (
+            "data={kind: drawn_digits, size_pixels: 32, labels: false}",
+            *DIGITS,
+            "pipeline.generator={widths: [32, 32, 16, 16], cardinalities: [4, 4, 4, 4], blocks: [1, 1, 1, 1]}",
+            "pipeline.discriminator={widths: [16, 16, 32, 32], cardinalities: [4, 4, 4, 4], blocks: [1, 1, 1, 1]}",
+        ),
+        "loss/discriminator/pair",
+        judge_generation,
+        "r3gan_faces64",
+    ),
+)
+
+
 @dataclass
 class Row:
-    """What was found out about one number format."""
+    """What was found out about one method in one number format."""
 
+    method: str
     precision: str
     trains: str = "-"
     resumes: str = "-"
-    translates: str = "-"
+    is_used: str = "-"
     seconds_per_step: float | None = None
     peak_gib: float | None = None
 
     @property
     def passed(self) -> bool:
-        return all(result.startswith("ok") for result in (self.trains, self.resumes, self.translates))
+        return all(result.startswith("ok") for result in (self.trains, self.resumes, self.is_used))
 
 
-def check(precision: InferencePrecision, device: str, folder: Path) -> Row:
-    row = Row(precision)
-    say(f"{precision}: training")
-    whole, cut = folder / f"{precision}-whole", folder / f"{precision}-cut"
-    overrides = [*SMALL, f"precision={precision}"]
-    train.start("cyclegan_demo", overrides, out=whole, device=device, quiet=True)
-    row.trains = judge_training(whole)
-    say(f"{precision}: training to the middle, then resuming")
-    half = "training.length={steps: 30, minutes: null}"
-    train.start("cyclegan_demo", [*overrides, half], out=cut, device=device, quiet=True)
-    train.start(None, ["training.length.steps=60"], resume=cut, device=device, quiet=True)
+def check(method: Method, precision: InferencePrecision, device: str, folder: Path) -> Row:
+    row = Row(method.name, precision)
+    say(f"{method.name} in {precision}: training")
+    whole, cut = (folder / f"{method.name}-{precision}-{kind}" for kind in ("whole", "cut"))
+    overrides = [*COMMON, *method.overrides, f"precision={precision}"]
+    train.start(method.recipe, overrides, out=whole, device=device, quiet=True)
+    row.trains = judge_training(whole, method.falls)
+    say(f"{method.name} in {precision}: training to the middle, then resuming")
+    half = f"training.length.steps={STEPS // 2}"
+    train.start(method.recipe, [*overrides, half], out=cut, device=device, quiet=True)
+    train.start(None, [f"training.length.steps={STEPS}"], resume=cut, device=device, quiet=True)
     same = state_hash(whole) == state_hash(cut)
     row.resumes = "ok, same bits" if same else "FAILED: other bits"
-    row.translates = judge_translation(whole, device, precision)
-    say(f"{precision}: steps of the paper's networks")
-    row.seconds_per_step, row.peak_gib = time_full_step(precision, torch.device(device))
+    row.is_used = method.judge_use(whole, device, precision)
+    say(f"{method.name} in {precision}: steps in full size")
+    row.seconds_per_step, row.peak_gib = time_full_step(method.full_size, precision, torch.device(device))
     return row
 
 
@@ -90,43 +160,41 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def judge_training(run: Path) -> str:
-    values = [row["values"] for row in read_metrics(run)]
-    cycle = [value["loss/generator/cycle_a"] for value in values if "loss/generator/cycle_a" in value]
-    if not np.isfinite(cycle).all():
+def judge_training(run: Path, falls: str) -> str:
+    name, sign = falls.removeprefix("-"), -1 if falls.startswith("-") else 1
+    rows = [row["values"] for row in read_metrics(run)]
+    if not np.isfinite([value for row in rows for key, value in row.items() if key.startswith("loss/")]).all():
         return "FAILED: not finite"
-    first, last = float(np.mean(cycle[:3])), float(np.mean(cycle[-3:]))
-    return f"ok, cycle {first:.2f} to {last:.2f}" if last < first else f"FAILED: cycle {first:.2f} to {last:.2f}"
+    values = [row[name] for row in rows if name in row]
+    first, last = float(np.mean(values[:3])), float(np.mean(values[-3:]))
+    verdict = "ok" if sign * last < sign * first else "FAILED"
+    return f"{verdict}, {name.rpartition('/')[2]} {first:.2f} to {last:.2f}"
 
 
 def state_hash(run: Path) -> str:
-    return hashlib.sha256((run / "checkpoints" / "step_60" / "state.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((run / "checkpoints" / f"step_{STEPS}" / "state.safetensors").read_bytes()).hexdigest()
 
 
-def judge_translation(run: Path, device: str, precision: InferencePrecision) -> str:
-    pictures = np.stack(open_streams(DrawnAnimalsSettings(pictures=1, test_pictures=4), seed=0).test["a"])
-    on_cpu = load_model(run, "cpu")(pictures).astype(int)
-    exact = np.abs(load_model(run, device)(pictures).astype(int) - on_cpu).max()
-    rounded = np.abs(load_model(run, device, precision=precision)(pictures).astype(int) - on_cpu).mean()
-    verdict = "ok" if exact <= 2 and rounded <= 4 else "FAILED"
-    return f"{verdict}, fp32 within {exact}, {precision} mean {rounded:.2f}"
-
-
-def time_full_step(precision: ChosenPrecision, device: torch.device, steps: int = 10) -> tuple[float, float | None]:
-    """Seconds of a step of the paper's networks at 256 pixels, batch 1, and the most memory it took."""
+def time_full_step(
+    recipe_name: str, precision: ChosenPrecision, device: torch.device, steps: int = 10
+) -> tuple[float, float | None]:
+    """Seconds of a step of the recipe as it is, on made-up pictures, and the most memory it took."""
     torch.use_deterministic_algorithms(False)
-    pipeline = CycleGANSettings().build()
+    recipe = load_recipe(recipe_name)
+    shape = ImageShape(recipe.data.shape.channels, recipe.data.shape.pixels)
+    pipeline = recipe.pipeline.build(shape)
     pipeline.initialize(0)
-    engine = Engine(
-        pipeline, TrainingSettings(batch_size=1), Precision(precision, device), images_per_epoch=1000, seed=0
-    )
+    engine = Engine(pipeline, recipe.training, Precision(precision, device), images_per_epoch=1000, seed=0)
+    size = (recipe.training.batch_size, shape.channels, shape.pixels, shape.pixels)
     batch = {
-        name: torch.rand(1, 3, 256, 256, device=device).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-        for name in ("a", "b")
+        name: torch.rand(size, device=device).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+        for name in pipeline.streams
     }
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     seconds = []
-    steps = steps if device.type == "cuda" else 2
-    for _ in range(steps + 3 if device.type == "cuda" else steps + 1):
+    steps, warm_up = (steps, 3) if device.type == "cuda" else (1, 1)
+    for _ in range(steps + warm_up):
         synchronize(device)
         started = time.perf_counter()
         engine.take_step(lambda streams, counters: [batch])
@@ -152,14 +220,15 @@ def main() -> None:
     formats: list[InferencePrecision] = ["fp32", "bf16", "fp16"] if arguments.device != "cpu" else ["fp32", "bf16"]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [check(name, arguments.device, Path(folder)) for name in formats]
+        rows = [check(method, name, arguments.device, Path(folder)) for method in METHODS for name in formats]
     name = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "CPU"
     print(f"{name}, torch {torch.__version__}, {time.perf_counter() - started:.0f} s in all")
-    print(f"{'':<6}{'trains':<26}{'resumes':<20}{'translates':<36}{'s a step':>9}{'peak GiB':>9}")
+    print(f"{'':<10}{'':<6}{'trains':<32}{'resumes':<20}{'is used':<36}{'s a step':>9}{'peak GiB':>9}")
     for row in rows:
         peak = "" if row.peak_gib is None else f"{row.peak_gib:.2f}"
         print(
-            f"{row.precision:<6}{row.trains:<26}{row.resumes:<20}{row.translates:<36}{row.seconds_per_step:>9.3f}{peak:>9}"
+            f"{row.method:<10}{row.precision:<6}{row.trains:<32}{row.resumes:<20}{row.is_used:<36}"
+            f"{row.seconds_per_step:>9.3f}{peak:>9}"
         )
     raise SystemExit(0 if all(row.passed for row in rows) else 1)
 
