@@ -1,0 +1,86 @@
+"""What a training does when its watchdog says that it has failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from i2i.commands import train
+from i2i.errors import DivergedError
+from i2i.training.checkpoint import checkpoint_steps
+from i2i.training.tracking import read_alarms, read_metrics
+from i2i.training.watchdog import Action, Verdict, Watchdog
+from tests.training.runs import make_generation_recipe
+
+FAILED_AT, BEGAN_AT = 8, 5
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that is seen to have failed once, at step 8; it began at step 5."""
+    said: list[int] = []
+
+    def look(self: Watchdog, step: int, images: int, values: Mapping[str, float]) -> Verdict | None:
+        if step != FAILED_AT or said:
+            return None
+        said.append(step)
+        return Verdict(
+            kind="collapsed",
+            action=self.settings.action,
+            step=step,
+            images=images,
+            began_step=BEGAN_AT,
+            title="Mode collapse",
+            reason="the made pictures are nearly all alike",
+            advice="lower the learning rate",
+        )
+
+    monkeypatch.setattr(Watchdog, "look", look)
+
+
+def trained(folder: Path, action: Action) -> train.Finished:
+    recipe = str(make_generation_recipe(folder))
+    return train.start(recipe, [f"training.watchdog.action={action}"], out=folder / "run", quiet=True)
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_warning_is_recorded_and_training_goes_on(tmp_path: Path) -> None:
+    assert trained(tmp_path, "warn").step == 12
+    (alarm,) = read_alarms(tmp_path / "run")
+    assert (alarm["step"], alarm["title"]) == (FAILED_AT, "Mode collapse")
+    assert "Mode collapse" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("failing")
+def test_stop_ends_the_run_with_the_reason_and_writes_no_checkpoint_of_the_failure(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"step 8: Mode collapse: .* alike - lower the learning rate") as caught:
+        trained(tmp_path, "stop")
+    assert caught.value.exit_code == 8
+    assert "\n" not in str(caught.value)
+    assert max(checkpoint_steps(tmp_path / "run")) == 6
+
+
+@pytest.mark.usefixtures("failing")
+def test_rollback_goes_behind_the_beginning_of_the_failure_and_on_with_other_pictures(tmp_path: Path) -> None:
+    assert trained(tmp_path, "rollback").step == 12
+    run = tmp_path / "run"
+    # Checkpoints were at 3 and 6; the failure began at 5.
+    attempted = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    back = attempted.index(FAILED_AT) + 1
+    assert attempted[back] == 4
+    counters = json.loads((run / "checkpoints" / "step_12" / "state.json").read_text())
+    assert counters["rollbacks"] == 1
+    # 8 steps before the failure and 9 after it, each with fresh pictures.
+    assert counters["draws"]["real"] == 4 * (FAILED_AT + 12 - 3)
+    assert [row["step"] for row in read_metrics(run)][-1] == 12
+
+
+@pytest.mark.usefixtures("failing")
+def test_without_a_good_checkpoint_rollback_stops(tmp_path: Path) -> None:
+    recipe = str(make_generation_recipe(tmp_path))
+    settings = ["training.watchdog.action=rollback", "training.checkpoints.every_steps=6"]
+    with pytest.raises(DivergedError, match="no checkpoint from before step 5 is left"):
+        train.start(recipe, settings, out=tmp_path / "run", quiet=True)
