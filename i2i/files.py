@@ -17,6 +17,16 @@ from pathlib import Path
 from i2i.errors import StorageError
 
 
+def _read_umask() -> int:
+    # It can only be read by setting it, for all threads at once: hence now, before there are any.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _read_umask()
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; on success it replaces `path`, on failure it is removed.
@@ -31,8 +41,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         temporary = Path(name)
         os.close(handle)
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
+        # mkstemp leaves files private to the user, and so do some writers that put a file of their own in its place.
+        temporary.chmod(0o666 & ~_UMASK)
         flush_to_disk(temporary)
         temporary.replace(path)
         flush_to_disk(path.parent)
@@ -78,10 +89,3 @@ def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it; mkstemp ignores it and would leave files private to the user.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -169,7 +169,7 @@ class LatentModel:
             if self.classes:
                 raise UsageError(
                     f"labels are missing: this model has {self.classes} classes - give one from 0 to {self.classes - 1}"
-                    " for each picture (--classes)"
+                    " for each picture (labels=[...], or --classes on the command line)"
                 )
             return None
         if not self.classes:

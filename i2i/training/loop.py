@@ -274,6 +274,9 @@ def _finish(run: Run) -> None:
     # The report is written with the checkpoint and shows what is there by then.
     draw_samples(run)
     validate(run)
+    if run.tracker is not None:
+        # The last word also tells when the run ended, by which a later resume knows that it was not cut off.
+        _write_row(run, {"memory/peak_gib": peak_memory_gib(run.engine.precision.device)} | _diversity(run))
     checkpoint(run)
     run.engine.processes.wait()
 

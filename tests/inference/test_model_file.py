@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -167,6 +168,13 @@ def test_a_file_may_hold_both_kinds(tmp_path: Path) -> None:
     assert load_model(path, "cpu").names == ("AtoB",)
     with pytest.raises(UsageError, match="no direction 'generate' - this model has AtoB"):
         load_model(path, "cpu", "generate")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such modes")
+def test_whoever_may_read_other_new_files_may_read_a_model(two_way_model: Path) -> None:
+    other = two_way_model.with_name("other.txt")
+    other.touch()
+    assert two_way_model.stat().st_mode == other.stat().st_mode
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

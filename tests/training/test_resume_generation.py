@@ -36,3 +36,13 @@ def test_adaptive_augmentation_has_something_to_resume(tmp_path: Path) -> None:
     names = [name for name in early if name.startswith("memory/augmentation/")]
     assert names
     assert any(not early[name].equal(late[name]) for name in names)
+
+
+def test_a_run_that_the_clock_ended_is_finished_and_stays_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    by_clock = "training.length={steps: null, minutes: 0.005}"
+    first = train.start(str(make_generation_recipe(tmp_path)), [by_clock], out=out, quiet=True)
+    model = (out / "model.safetensors").read_bytes()
+    again = train.start(None, [], resume=out, quiet=True)
+    assert again.step == first.step
+    assert (out / "model.safetensors").read_bytes() == model
