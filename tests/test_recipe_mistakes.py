@@ -8,7 +8,7 @@ import pytest
 
 from i2i.core.losses.adversarial import AdversarialKind
 from i2i.errors import RecipeError
-from i2i.recipe import parse_recipe
+from i2i.recipe import load_recipe, parse_recipe
 from i2i.recipe.nodes import MAX_BYTES
 
 SHORT = """\
@@ -249,3 +249,9 @@ def test_broken_yaml_is_explained_in_plain_words(text: str, message: str) -> Non
     (line,) = mistakes(text)
     assert line.startswith(f"cat.yaml:{message}")
     assert "block" not in line and "scalar" not in line and "token" not in line
+
+
+def test_labels_that_nobody_asks_for_are_a_mistake() -> None:
+    with pytest.raises(RecipeError, match=r"data\.labels is true, but pipeline\.classes is 0"):
+        load_recipe("dcgan_demo", ["data.labels=true"])
+    assert load_recipe("dcgan_demo", ["data.labels=true", "pipeline.classes=10"]).pipeline.classes == 10

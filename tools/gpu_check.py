@@ -107,7 +107,7 @@ METHODS = (
         "r3gan",
         "r3gan_faces64",
         (
-            "data={kind: drawn_digits, size_pixels: 32, labels: false}",
+            "data={kind: drawn_digits, size_pixels: 32}",
             *DIGITS,
             "pipeline.generator={widths: [32, 32, 16, 16], cardinalities: [4, 4, 4, 4], blocks: [1, 1, 1, 1]}",
             "pipeline.discriminator={widths: [16, 16, 32, 32], cardinalities: [4, 4, 4, 4], blocks: [1, 1, 1, 1]}",

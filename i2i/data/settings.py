@@ -235,7 +235,7 @@ class Cifar10Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnDigitsSettings:
-    """Handwritten-looking digits that code draws, white on black and labelled: nothing to download.
+    """Handwritten-looking digits that code draws, white on black, with `labels` if wanted: nothing to download.
 
     `seed` says which digits are drawn; it is apart from the training seed, so that runs with other seeds see the same
     set. Every class has as many pictures as any other, or one fewer.
@@ -245,7 +245,7 @@ class DrawnDigitsSettings:
     size_pixels: int = 28
     pictures: int = 10_000
     test_pictures: int = 1000
-    labels: bool = True
+    labels: bool = False
     seed: int = 0
 
     pixels_key: ClassVar[str] = "size_pixels"

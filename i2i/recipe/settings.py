@@ -62,6 +62,10 @@ class Recipe:
                 ("data", f"data of kind {self.data.kind} gives {has}; {self.pipeline.kind} needs {needs}{hint}")
             )
             return found
+        if "label" in self.data.streams and "label" not in self.pipeline.streams:
+            found.append(
+                ("data.labels", "data.labels is true, but pipeline.classes is 0 - set it to the number of classes")
+            )
         problem = self.pipeline.size_problem(self.data.shape)
         if problem is not None:
             key = f"data.{self.data.pixels_key}"

@@ -90,7 +90,7 @@ def test_every_way_to_write_a_digit_is_well_formed() -> None:
 
 
 def test_they_are_streams_like_any_other() -> None:
-    settings = DrawnDigitsSettings(pictures=30, test_pictures=11, seed=4)
+    settings = DrawnDigitsSettings(pictures=30, test_pictures=11, seed=4, labels=True)
     data = open_streams(settings, seed=0)
     pictures, labels = draw_digits(28, 30, 4, "train")
     assert data.class_names == CLASS_NAMES and data.report == [] and not data.aligned
@@ -100,6 +100,6 @@ def test_they_are_streams_like_any_other() -> None:
     assert [int(number) for number in data.test["label"]] == [*range(10), 0]
     assert np.array_equal(data.test["real"][10], draw_digits(28, 11, 4, "test")[0][10])
     assert open_streams(settings, seed=9).content_hash == data.content_hash
-    other = open_streams(DrawnDigitsSettings(pictures=30, test_pictures=0, seed=5, labels=False), seed=0)
+    other = open_streams(DrawnDigitsSettings(pictures=30, test_pictures=0, seed=5), seed=0)
     assert other.content_hash != data.content_hash
     assert set(other.train) == {"real"} and dict(other.test) == {} and other.class_names == ()

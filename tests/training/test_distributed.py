@@ -68,7 +68,10 @@ def test_two_processes_equal_one(recipe: Path, tmp_path: Path, variant: list[str
         pytest.param(["pipeline.adversarial=relativistic_average"], id="relativistic-average"),
         pytest.param(R3GAN, id="r3gan"),
         pytest.param(ADAPTIVE, id="adaptive"),
-        pytest.param(["pipeline.classes=10", "pipeline.augmentation={kind: diffaugment}"], id="labels-diffaugment"),
+        pytest.param(
+            ["pipeline.classes=10", "data.labels=true", "pipeline.augmentation={kind: diffaugment}"],
+            id="labels-diffaugment",
+        ),
     ],
 )
 def test_two_processes_generate_as_one(tmp_path: Path, variant: list[str]) -> None:
