@@ -14,6 +14,7 @@ from i2i.data.folders import MissingFolderError
 from i2i.data.streams import open_streams
 from i2i.errors import DataError, ModelError, RecipeError, UsageError
 from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, load_recipe
+from i2i.training.checkpoint import checkpoint_folder
 from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
 from i2i.training.loop import MODEL_FILE
@@ -89,7 +90,8 @@ def finished_already(recipe: Recipe, folder: Path, length: Length, progress: Pro
         seconds: that it has taken.
     """
     reached = length.reached(progress, seconds)
-    if not reached or not (folder / MODEL_FILE).is_file():
+    # A checkpoint gets its model last: without one, the run was killed while it was finishing.
+    if not reached or not (checkpoint_folder(folder, progress.step) / MODEL_FILE).is_file():
         return None
     done = f"{folder}: finished already, at step {progress.step:,}"
     if recipe.training.schedule.factor(progress) < _NO_RATE:

@@ -46,3 +46,14 @@ def test_a_run_that_the_clock_ended_is_finished_and_stays_as_it_is(tmp_path: Pat
     again = train.start(None, [], resume=out, quiet=True)
     assert again.step == first.step
     assert (out / "model.safetensors").read_bytes() == model
+
+
+def test_a_run_killed_while_it_was_finishing_gets_its_last_model(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train.start(str(make_generation_recipe(tmp_path)), [], out=out, quiet=True)
+    whole = (out / "model.safetensors").read_bytes()
+    # As a kill between the checkpoint and its model leaves it.
+    (out / "checkpoints" / f"step_{STEPS}" / "model.safetensors").unlink()
+    (out / "model.safetensors").write_bytes((out / "checkpoints" / "step_9" / "model.safetensors").read_bytes())
+    train.start(None, [], resume=out, quiet=True)
+    assert (out / "model.safetensors").read_bytes() == whole
