@@ -112,8 +112,20 @@ class DrawnAnimalsSettings:
         _check_drawn(self.pictures, self.test_pictures, self.seed)
 
 
+class _OneSet:
+    """What settings of one set of square pictures, with labels or without, have in common."""
+
+    labels: bool
+    pixels_key: ClassVar[str] = "size_pixels"
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """What training can draw."""
+        return ("real", "label") if self.labels else ("real",)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ImageFolderSettings:
+class ImageFolderSettings(_OneSet):
     """One set of pictures: those of a folder and all folders below it, or of a .zip file, which is read in place.
 
     Every picture is cropped as `crop` says, resized to a square of `size_pixels` (bicubic) and kept with `channels` 1
@@ -137,13 +149,7 @@ class ImageFolderSettings:
     max_pixels: int = 200_000_000
     cache: bool = True
 
-    pixels_key: ClassVar[str] = "size_pixels"
     path_keys: ClassVar[Sequence[str]] = ("root", "test")
-
-    @property
-    def streams(self) -> Sequence[str]:
-        """What training can draw."""
-        return _labelled_streams(self.labels)
 
     @property
     def shape(self) -> ImageShape:
@@ -160,7 +166,7 @@ class ImageFolderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdxSettings:
+class IdxSettings(_OneSet):
     """MNIST, Fashion-MNIST or any other set in their file format: grey pictures and class numbers.
 
     `root` holds ``train-images-idx3-ubyte`` and, for `labels`, ``train-labels-idx1-ubyte``, plain or as ``.gz``; the
@@ -178,13 +184,7 @@ class IdxSettings:
     flip: bool = False
     labels: bool = False
 
-    pixels_key: ClassVar[str] = "size_pixels"
     path_keys: ClassVar[Sequence[str]] = ("root",)
-
-    @property
-    def streams(self) -> Sequence[str]:
-        """What training can draw."""
-        return _labelled_streams(self.labels)
 
     @property
     def shape(self) -> ImageShape:
@@ -197,7 +197,7 @@ class IdxSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar10Settings:
+class Cifar10Settings(_OneSet):
     """CIFAR-10: colour photos of 32 pixels in ten classes.
 
     `root` is the published ``cifar-10-python.tar.gz``, a folder that holds it or its extracted batches, or a folder
@@ -215,13 +215,7 @@ class Cifar10Settings:
     labels: bool = False
     cache: bool = True
 
-    pixels_key: ClassVar[str] = "size_pixels"
     path_keys: ClassVar[Sequence[str]] = ("root",)
-
-    @property
-    def streams(self) -> Sequence[str]:
-        """What training can draw."""
-        return _labelled_streams(self.labels)
 
     @property
     def shape(self) -> ImageShape:
@@ -234,7 +228,7 @@ class Cifar10Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnDigitsSettings:
+class DrawnDigitsSettings(_OneSet):
     """Handwritten-looking digits that code draws, white on black, with `labels` if wanted: nothing to download.
 
     `seed` says which digits are drawn; it is apart from the training seed, so that runs with other seeds see the same
@@ -248,13 +242,7 @@ class DrawnDigitsSettings:
     labels: bool = False
     seed: int = 0
 
-    pixels_key: ClassVar[str] = "size_pixels"
     path_keys: ClassVar[Sequence[str]] = ()
-
-    @property
-    def streams(self) -> Sequence[str]:
-        """What training can draw."""
-        return _labelled_streams(self.labels)
 
     @property
     def shape(self) -> ImageShape:
@@ -276,10 +264,6 @@ DataSettings = (
     | DrawnDigitsSettings
 )
 """Every way a recipe may name its data."""
-
-
-def _labelled_streams(labels: bool) -> Sequence[str]:
-    return ("real", "label") if labels else ("real",)
 
 
 def _check_root(root: str) -> None:

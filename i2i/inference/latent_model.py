@@ -126,8 +126,6 @@ class LatentModel:
             return np.empty((0, shape.pixels, shape.pixels, shape.channels), np.uint8)
         return np.concatenate(pictures)
 
-    generate = __call__
-
     @torch.inference_mode()
     def _run_block(self, latents: Tensor, labels: Tensor | None) -> np.ndarray:
         """(n, latent), n at most 16, to (n, H, W, C)."""

@@ -30,7 +30,13 @@ from i2i.core.discriminators import (
 from i2i.core.generators import DCGANGeneratorSettings, LatentGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
-from i2i.core.losses.adversarial import AdversarialKind, adversarial_loss, equilibrium, judgement
+from i2i.core.losses.adversarial import (
+    CROSS_ENTROPY_KINDS,
+    AdversarialKind,
+    adversarial_loss,
+    equilibrium,
+    judgement,
+)
 from i2i.core.losses.penalties import PenaltySettings
 from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
@@ -39,9 +45,7 @@ from i2i.pipelines.protocol import Grid, LatentEntryPoint, Stateful
 
 _SHOWN, _SHOWN_COLUMNS = 64, 8
 _DOUBTFUL_LOGIT: Mapping[AdversarialKind, float] = {
-    "minimax": 0.0,
-    "nonsaturating": 0.0,
-    "maximum_likelihood": 0.0,
+    **dict.fromkeys(CROSS_ENTROPY_KINDS, 0.0),
     "hinge": 0.0,
     "lsgan": 0.5,
 }
@@ -139,8 +143,6 @@ class Unconditional:
         self.entry_points: Mapping[str, LatentEntryPoint] = {
             "generate": LatentEntryPoint("generator", settings.generator, shape, settings.classes)
         }
-        # Under the other losses a logit is no log-odds.
-        self._judges_probabilities = settings.adversarial in ("minimax", "nonsaturating", "maximum_likelihood")
         self._always_penalties = [penalty for penalty in settings.penalties if penalty.every == 1]
         self._lazy_penalties = [penalty for penalty in settings.penalties if penalty.every > 1]
         self._shown_latents = torch.zeros(_SHOWN, settings.generator.latent)
@@ -204,7 +206,7 @@ class Unconditional:
             "discriminator/real": judged_real.mean_logit(),
             "discriminator/fake": judged_fake.mean_logit(),
         }
-        if self._judges_probabilities:
+        if self.settings.adversarial in CROSS_ENTROPY_KINDS:
             watched["discriminator/real_probability"] = judgement(self.settings.adversarial, judged_real)
             watched["discriminator/fake_probability"] = judgement(self.settings.adversarial, judged_fake)
         if isinstance(self.augmentation, AdaptiveAugmentation):
@@ -278,16 +280,17 @@ class Unconditional:
     ) -> Term:
         """At the pixels before noise and augmentation, which the judgement goes through."""
         (images, labels), (fakes, fake_labels) = real, fake
-        labels_at = fake_labels if penalty.kind == "r2" else labels
-        side: Literal["real", "fake"] = "fake" if penalty.kind == "r2" else "real"
-        value = penalty.measure(lambda x: self._judge(x, labels_at, context, side), images, fakes, context.random)
+        labels_there = labels if penalty.side == "real" else fake_labels
+        value = penalty.measure(
+            lambda points: self._judge(points, labels_there, context, penalty.side), images, fakes, context.random
+        )
         return Term(value, penalty.weight_at(context.progress))
 
     def _lazy_penalty(self, penalty: PenaltySettings) -> Callable[[StepContext], Losses]:
         def losses(context: StepContext) -> Losses:
             real = context.batch["real"], context.batch.get("label")
             fake = real
-            if penalty.kind in ("wgan_gp", "r2"):  # the others look at real pictures only
+            if penalty.needs_fake:
                 with torch.no_grad():
                     fake = self._generate(context)
             return Losses({penalty.kind: self._penalty(penalty, context, real, fake)})

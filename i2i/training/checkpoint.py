@@ -125,11 +125,12 @@ def checkpoint_steps(run_folder: Path) -> list[int]:
 def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_step: int | None = None) -> None:
     """Remove all but the newest `keep_last` checkpoints and that of `keep_step`, and what killed writers left.
 
-    `step` is where training stands. Checkpoints beyond it were damaged and passed over when the run was resumed: they
-    must not count as the newest.
+    `step` is where training stands. Checkpoints beyond it were damaged and passed over when the run was resumed, or
+    belong to a failure from which training went back: they must not count as the newest, nor as the best.
     """
     _put_back(run_folder)
-    keep = {*[kept for kept in checkpoint_steps(run_folder) if kept <= step][-keep_last:], keep_step}
+    until_now = [kept for kept in checkpoint_steps(run_folder) if kept <= step]
+    keep = {*until_now[-keep_last:], *(kept for kept in until_now if kept == keep_step)}
     for old in checkpoint_steps(run_folder):
         if old not in keep:
             shutil.rmtree(checkpoint_folder(run_folder, old), ignore_errors=True)

@@ -122,6 +122,7 @@ def fit(run: Run, workers: int) -> None:
             _show_progress(run, reports, speed, remaining, before)
             now, finished, signal_number = _agree(run, due, before, stop)
             if act_on_verdict(run):
+                finished = False  # the length may have been reached, but not from here
                 continue
             for name in now:
                 act[name](run)

@@ -28,6 +28,7 @@ from i2i.core.discriminators.mlp import Maxout
 from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
 from i2i.core.layers import couples_batch, what_couples_batch
+from i2i.core.losses.adversarial import judgement
 from i2i.core.randomness import SampleRandom
 from i2i.core.step import Progress, StepContext, running
 from i2i.core.virtual_batch_norm import has_reference, reference_rows, set_reference
@@ -458,6 +459,7 @@ def test_slopes_and_their_slopes_are_right(
 def test_probability_of_being_real_is_that_of_the_logits() -> None:
     weight = torch.ones((), requires_grad=True)
     output = DiscriminatorOutput((weight * torch.tensor([[0.0], [0.0]]), weight * torch.tensor([[100.0], [-100.0]])))
-    assert output.mean_probability().item() == 0.5
-    assert not output.mean_probability().requires_grad
-    assert DiscriminatorOutput((torch.full((1, 1), 3.0),)).mean_probability().item() == pytest.approx(0.9526, abs=1e-4)
+    assert judgement("nonsaturating", output).item() == 0.5
+    assert not judgement("nonsaturating", output).requires_grad
+    sure = DiscriminatorOutput((torch.full((1, 1), 3.0),))
+    assert judgement("nonsaturating", sure).item() == pytest.approx(0.9526, abs=1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,8 @@ from tests.training.runs import make_generation_recipe
 FAILED_AT, BEGAN_AT = 8, 5
 
 
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that is seen to have failed once, at step 8; it began at step 5."""
+def seen_once() -> Callable[[Watchdog, int, int, Mapping[str, float]], Verdict | None]:
+    """A look that finds, once, at step `FAILED_AT`, that the training has failed since step `BEGAN_AT`."""
     said: list[int] = []
 
     def look(self: Watchdog, step: int, images: int, values: Mapping[str, float]) -> Verdict | None:
@@ -38,7 +37,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
             advice="lower the learning rate",
         )
 
-    monkeypatch.setattr(Watchdog, "look", look)
+    return look
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watchdog, "look", seen_once())
 
 
 def trained(folder: Path, action: Action) -> train.Finished:
@@ -84,3 +88,14 @@ def test_without_a_good_checkpoint_rollback_stops(tmp_path: Path) -> None:
     settings = ["training.watchdog.action=rollback", "training.checkpoints.every_steps=6"]
     with pytest.raises(DivergedError, match="no checkpoint from before step 5 is left"):
         train.start(recipe, settings, out=tmp_path / "run", quiet=True)
+
+
+def test_a_failure_seen_at_the_last_step_is_gone_back_from_and_the_rest_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.FAILED_AT", 12)
+    monkeypatch.setattr(f"{__name__}.BEGAN_AT", 11)
+    monkeypatch.setattr(Watchdog, "look", seen_once())
+    assert trained(tmp_path, "rollback").step == 12
+    counters = json.loads((tmp_path / "run" / "checkpoints" / "step_12" / "state.json").read_text())
+    assert (counters["step"], counters["rollbacks"]) == (12, 1)

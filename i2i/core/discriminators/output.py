@@ -32,14 +32,8 @@ class DiscriminatorOutput:
 
     def mean_logit(self) -> Tensor:
         """Mean over scales, positions and samples, detached: worth watching during training."""
-        return torch.stack([logits.mean() for logits in self._detached()]).mean()
-
-    def mean_probability(self) -> Tensor:
-        """Mean probability of being real where logits are log-odds (0.5: undecided), detached."""
-        return torch.stack([torch.sigmoid(logits).mean() for logits in self._detached()]).mean()
-
-    def _detached(self) -> list[Tensor]:
-        return [logits.detach() if logits.dtype.itemsize >= 4 else logits.detach().float() for logits in self.logits]
+        scales = [logits.detach() if logits.dtype.itemsize >= 4 else logits.detach().float() for logits in self.logits]
+        return torch.stack([logits.mean() for logits in scales]).mean()
 
     def split(self, *sizes: int) -> tuple[DiscriminatorOutput, ...]:
         """Undo joining several batches into one call."""

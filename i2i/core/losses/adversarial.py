@@ -48,8 +48,10 @@ AdversarialKind = Literal[
     "relativistic",
 ]
 
-_CROSS_ENTROPY: tuple[AdversarialKind, ...] = ("minimax", "nonsaturating", "maximum_likelihood")
-_SMOOTHABLE: tuple[AdversarialKind, ...] = (*_CROSS_ENTROPY, "lsgan")
+CROSS_ENTROPY_KINDS: tuple[AdversarialKind, ...] = ("minimax", "nonsaturating", "maximum_likelihood")
+"""Losses under which a logit is the log-odds of a picture being real."""
+
+_SMOOTHABLE: tuple[AdversarialKind, ...] = (*CROSS_ENTROPY_KINDS, "lsgan")
 
 # exp of this is far beyond any useful gradient, and its mean over a batch still fits into float32.
 _LARGEST_EXPONENT = 64.0
@@ -84,7 +86,7 @@ _OnLogits = Callable[[Tensor], Tensor]
 
 def _sides(kind: AdversarialKind, real_label: float) -> tuple[_OnLogits, _OnLogits, _OnLogits]:
     """The discriminator's loss on real and on generated logits, and the generator's."""
-    if kind in _CROSS_ENTROPY:
+    if kind in CROSS_ENTROPY_KINDS:
         generators: dict[str, _OnLogits] = {
             "minimax": _log_of_one_minus_probability,
             "nonsaturating": _minus_log_probability,
@@ -181,7 +183,7 @@ def equilibrium(kind: AdversarialKind, real_label: float = 1.0) -> Mapping[str, 
     Source: Goodfellow et al. 2014, proposition 1 and theorem 1 (judgement 1/2, value -log 4); with smoothed labels
     Salimans et al. 2016, section 3.4 (judgement real_label / 2). The others follow from their definitions.
     """
-    if kind in _CROSS_ENTROPY:
+    if kind in CROSS_ENTROPY_KINDS:
         judgement = real_label / 2.0
         no, yes = math.log(1.0 - judgement), math.log(judgement)
         loss = -real_label * yes - (1.0 - real_label) * no - no
@@ -207,7 +209,7 @@ def judgement(kind: AdversarialKind, output: DiscriminatorOutput) -> Tensor:
 
     A probability for the losses that are cross entropies, else the logit as it is.
     """
-    if kind not in _CROSS_ENTROPY:
+    if kind not in CROSS_ENTROPY_KINDS:
         return output.mean_logit()
     return _mean_over_scales(torch.sigmoid, output).detach()
 

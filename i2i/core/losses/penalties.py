@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from i2i.core.step import Progress
 
 Judge = Callable[[Tensor], DiscriminatorOutput]
 """A discriminator as a function of the pictures alone; labels, if any, are bound already."""
+Side = Literal["real", "fake"]
+"""Whose labels and augmentation the judgement takes at the points that a penalty looks at."""
 
 
 def gradient_penalty(judge: Judge, points: Tensor, target_norm: float = 1.0) -> Tensor:
@@ -95,8 +97,9 @@ def _wide_enough(device_type: str) -> Iterator[None]:
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
-# `measure` gives the penalty, `weight_at` what to multiply it with. A penalty that is taken only `every` so many steps
-# weighs as many times more (lazy regularization, Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B).
+# `measure` gives the penalty, from generated pictures too where it says `needs_fake`; `weight_at` what to multiply it
+# with. A penalty that is taken only `every` so many steps weighs as many times more (lazy regularization, Karras et al.
+# 2020, https://arxiv.org/abs/1912.04958, appendix B).
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,9 @@ class WGANGPSettings:
     """lambda in equation 3 of Gulrajani et al. 2017."""
     every: int = 1
     """Taken in steps whose number divides by this, and then weighs as many times more."""
+
+    side: ClassVar[Side] = "real"
+    needs_fake: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check(self.weight, self.every)
@@ -131,6 +137,9 @@ class DRAGANSettings:
     every: int = 1
     """Taken in steps whose number divides by this, and then weighs as many times more."""
 
+    side: ClassVar[Side] = "real"
+    needs_fake: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         _check(self.weight, self.every)
         if self.deviation <= 0:
@@ -153,6 +162,9 @@ class R1Settings:
     every: int = 1
     """Taken in steps whose number divides by this, and then weighs as many times more."""
 
+    side: ClassVar[Side] = "real"
+    needs_fake: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         _check(self.weight, self.every)
 
@@ -172,6 +184,9 @@ class R2Settings:
     """gamma in Mescheder et al. 2018; the squared norm is multiplied by half of it."""
     every: int = 1
     """Taken in steps whose number divides by this, and then weighs as many times more."""
+
+    side: ClassVar[Side] = "fake"
+    needs_fake: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check(self.weight, self.every)
