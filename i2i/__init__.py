@@ -2,6 +2,7 @@
 
     model = i2i.load("runs/cyclegan_demo-...")      # or a .safetensors file
     zebras = model(horses)                          # (N, H, W, 3) uint8 RGB in, the same out
+    enlarge = i2i.load("runs/srgan_x4-...", strength=0.7)  # (N, H, W, 3) in, (N, 4 H, 4 W, 3) out
     generator = i2i.load("runs/dcgan_mnist-...")    # a model without an input picture
     digits = generator(generator.latents(range(9))) # (9, H, W, C) uint8
     i2i.train("cyclegan_demo", overrides=["training.length.minutes=2"])
@@ -29,6 +30,8 @@ def load(
     direction: str | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    strength: float = 1.0,
+    consistent: bool = False,
 ) -> ImageModel | LatentModel:
     """Load a model to call: on pictures, uint8 RGB arrays (N, H, W, 3) in, the same out; a generator on latents.
 
@@ -37,14 +40,16 @@ def load(
         direction: "AtoB" or "BtoA"; the model's first by default. A generator has none.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: arithmetic of the network.
+        strength: of an upscaler trained in two phases, 0 (true to the pixels) to 1 (all the detail it invents).
+        consistent: make an upscaler's results shrink back to their inputs, against shifted colours.
 
     Raises:
         i2i.errors.ModelError: there is no model, or it is damaged.
-        i2i.errors.UsageError: it has no such direction, or the device is not there.
+        i2i.errors.UsageError: it has no such direction, cannot do what was asked, or the device is not there.
     """
     from i2i.inference import load_any_model
 
-    return load_any_model(model, device, direction, precision)
+    return load_any_model(model, device, direction, precision, strength=strength, consistent=consistent)
 
 
 def train(

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from i2i import __version__
-from i2i.errors import I2IError, InterruptedBySignal
+from i2i.errors import I2IError, InterruptedBySignal, UsageError
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
@@ -103,6 +103,13 @@ def translate(
         ),
     ] = None,
     direction: Direction = None,
+    strength: Annotated[
+        float, typer.Option(metavar="0..1", help="Of an upscaler: 0 true to the pixels, 1 all the detail it invents.")
+    ] = 1.0,
+    consistent: Annotated[
+        bool,
+        typer.Option("--consistent", help="Of an upscaler: let results shrink back to their inputs, colours exactly."),
+    ] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     skip_existing: Annotated[
@@ -119,13 +126,15 @@ def translate(
     from i2i.commands import translate as command
 
     command.run(
-        model, inputs, out, direction=direction, device=device, precision=precision, skip_existing=skip_existing,
-        format=format, quality=quality, max_pixels=max_pixels, batch=batch, json=json, quiet=quiet,
+        model, inputs, out, direction=direction, device=device, precision=precision, strength=strength,
+        consistent=consistent, skip_existing=skip_existing, format=format, quality=quality, max_pixels=max_pixels,
+        batch=batch, json=json, quiet=quiet,
     )  # fmt: skip
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def generate(
+    context: typer.Context,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", help="As for translate; the newest run under runs/ by default."),
@@ -144,7 +153,10 @@ def generate(
     save_latents: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the latents (.safetensors).")] = None,
     latents: Annotated[Path | None, typer.Option(metavar="FILE", help="Use the latents in this file.")] = None,
     interpolate: Annotated[
-        int | None, typer.Option(metavar="K", help="In place of pictures a film through K of them: PNG, GIF, MP4.")
+        int | None,
+        typer.Option(
+            metavar="K", help="In place of pictures a film through K of them, all of one class: PNG, GIF, MP4."
+        ),
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Of such a film, from one to the next; 24 by default.")] = None,
     arithmetic: Annotated[
@@ -165,8 +177,9 @@ def generate(
     Under torchrun, which has an --n of its own, write -n; the processes share the pictures.
     """
     from i2i.commands import generate as command
-    from i2i.commands.generation import Wishes
+    from i2i.commands.generation import Wishes, refuse_words
 
+    refuse_words(context.args, model)
     wishes = Wishes(
         n=n, out=out, seed=seed, truncation=truncation, classes=classes, grid=grid, labelled=labelled, latents=latents,
         save_latents=save_latents, interpolate=interpolate, frames=frames, arithmetic=arithmetic, format=format,
@@ -178,7 +191,17 @@ def generate(
 @app.command()
 def evaluate(
     model: Model,
-    data: Annotated[Path, typer.Option(help="Folder with testA and testB, aligned by file name.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="SET", help="Folder with testA and testB, aligned by file name.")
+    ] = None,
+    hr: Annotated[
+        str | None,
+        typer.Option(metavar="PICTURES", help="For models that enlarge: a folder or a 'pattern' of true pictures."),
+    ] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(metavar="PICTURES", help="Small counterparts of --hr; made from them as MATLAB does by default."),
+    ] = None,
     direction: Direction = None,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -187,12 +210,41 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a model on test pictures with known counterparts."""
+    if (data is None) == (hr is None) or (hr is None and lr is not None):
+        raise UsageError(
+            "what to score on? Give --data SET, or for models that enlarge --hr PICTURES (and --lr PICTURES)"
+        )
+    if hr is not None:
+        from i2i.commands import evaluate_upscaling
+
+        evaluate_upscaling.run(
+            model, hr, lr, direction=direction, device=device, precision=precision, max_pixels=max_pixels, json=json,
+            quiet=quiet,
+        )  # fmt: skip
+        return
+    assert data is not None
     from i2i.commands import evaluate as command
 
     command.run(
         model, data, direction=direction, device=device, precision=precision, max_pixels=max_pixels, json=json,
         quiet=quiet,
     )  # fmt: skip
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Another project's .pth, .pt or .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The model file to write, .safetensors.")],
+    layout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The project's network; recognized by default.")
+    ] = None,
+    direction: Annotated[str | None, typer.Option(help="Of a translator: AtoB or BtoA; AtoB by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a model file of another project's checkpoint; no code in it is ever run."""
+    from i2i.commands import convert as command
+
+    command.run(checkpoint, out, layout=layout, direction=direction, json=json)
 
 
 @app.command()
@@ -219,12 +271,15 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures; folders inside it count.")],
     min_side_pixels: Annotated[int, typer.Option(help="Pictures with a shorter side are skipped.")] = 16,
     max_pixels: MaxPixels = 200_000_000,
+    size: Annotated[
+        int | None, typer.Option(help="Of the training: say which pictures would be enlarged for it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Look through a folder: what can be used, what is damaged, doubled or odd."""
     from i2i.commands import data as command
 
-    command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, json=json)
+    command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, size_pixels=size, json=json)
 
 
 @data_app.command("prepare")

@@ -55,6 +55,12 @@ class DivergedError(I2IError):
     exit_code = 8
 
 
+class DeadLossError(I2IError):
+    """A loss term that the recipe asks for moves no weight."""
+
+    exit_code = 8
+
+
 class StorageError(I2IError):
     """A file could not be written (disk full, read-only, no permission); nothing half-written remains."""
 

@@ -1,6 +1,7 @@
 """Measured against what a user of PyTorch would write, as ratios within one run.
 
     tools/bench cyclegan --steps 5                     speed of a training step
+    tools/bench srgan --steps 5                        speed of a training step and of its data (bench_srgan.py)
     tools/bench dcgan --mnist DIR --lenet FILE         quality and time of a whole training (bench_dcgan.py)
 
 CycleGAN: the plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it
@@ -13,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import bench_dcgan
+import bench_srgan
 import torch
+from bench_turns import alternate, compare, comparison_lines
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -120,56 +121,26 @@ def bench_cyclegan(arguments: argparse.Namespace) -> list[dict[str, object]]:
     seconds = alternate(
         lambda: plain(*plain_pictures), lambda: ours(*our_pictures), arguments.steps, arguments.warmup, device
     )
-    ratios = [a / b for a, b in zip(*seconds, strict=True)]
-    return [
-        {
-            "row": f"CycleGAN training step, {pixels} px, batch {batch}",
-            "plain_fp32_seconds": statistics.median(seconds[0]),
-            "ours_seconds": statistics.median(seconds[1]),
-            "ours_precision": precision.name,
-            "times_faster": statistics.median(ratios),
-            "times_faster_lowest": min(ratios),
-            "times_faster_highest": max(ratios),
-            "steps": arguments.steps,
-        }
-    ]
-
-
-def alternate(
-    first: Callable[[], None], second: Callable[[], None], counted: int, warmup: int, device: torch.device
-) -> tuple[list[float], list[float]]:
-    """Seconds of two actions that take turns."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(warmup + counted):
-        for action, record in zip((first, second), seconds, strict=True):
-            started = now(device)
-            action()
-            elapsed = now(device) - started
-            if turn >= warmup:
-                record.append(elapsed)
-    return seconds
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return [compare(f"CycleGAN training step, {pixels} px, batch {batch}", *seconds, precision.name)]
 
 
 def run_cyclegan(arguments: argparse.Namespace) -> None:
     rows = bench_cyclegan(arguments)
+    show(arguments, {"rows": rows}, comparison_lines(rows))
+
+
+def run_srgan(arguments: argparse.Namespace) -> None:
+    result = bench_srgan.run(arguments)
+    show(arguments, result, bench_srgan.table(result))
+
+
+def show(arguments: argparse.Namespace, result: Mapping[str, object], lines: Sequence[str]) -> None:
     environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
     if arguments.json:
-        print(json.dumps({"rows": rows, "environment": environment}))
+        print(json.dumps({**result, "environment": environment}))
         return
     print(f"torch {environment['torch']}, {environment['threads']} threads, device {arguments.device}")
-    print(f"{'':<42}{'plain fp32':>12}{'ours':>10}{'':>7}{'times faster':>14}{'(range)':>16}")
-    for row in rows:
-        spread = f"({row['times_faster_lowest']:.2f} - {row['times_faster_highest']:.2f})"
-        print(
-            f"{row['row']:<42}{row['plain_fp32_seconds']:>10.3f} s{row['ours_seconds']:>8.3f} s"
-            f"{row['ours_precision']:>7}{row['times_faster']:>14.2f}{spread:>16}"
-        )
+    print("\n".join(lines))
 
 
 def run_dcgan(arguments: argparse.Namespace) -> None:
@@ -192,6 +163,16 @@ def main() -> None:
     cyclegan.add_argument("--steps", type=int, default=5, help="counted steps of each (default 5)")
     cyclegan.add_argument("--warmup", type=int, default=2, help="uncounted steps of each before (default 2)")
     cyclegan.set_defaults(run=run_cyclegan)
+
+    srgan = benches.add_parser(
+        "srgan",
+        parents=[common],
+        help="a training step of super-resolution, and the pictures for it",
+        description=bench_srgan.__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    bench_srgan.add_arguments(srgan)
+    srgan.set_defaults(run=run_srgan)
 
     dcgan = benches.add_parser(
         "dcgan",

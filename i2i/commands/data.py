@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from i2i import __version__
 from i2i.data.check import DEFAULT_MIN_SIDE_PIXELS, CheckReport, check_folder
 from i2i.data.decoding import DEFAULT_MAX_PIXELS
-from i2i.data.fetch import CATALOGUE, PublishedSet, fetch_set
+from i2i.data.fetch import CATALOGUE, PUBLISHED_WEIGHTS, PublishedFile, fetch_file, fetch_set, weights_folder
 from i2i.data.folders import DOWNLOAD_FOLDER
-from i2i.data.prepare import MANIFEST_NAME, Manifest, PrepareSettings, prepare_set
+from i2i.data.prepare import MANIFEST_NAME, Change, Manifest, PrepareSettings, prepare_set
 from i2i.data.settings import Crop
 from i2i.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _SHOWN_NAMES = 10
 
@@ -26,16 +30,21 @@ def check(
     *,
     min_side_pixels: int = DEFAULT_MIN_SIDE_PIXELS,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    size_pixels: int | None = None,
     json: bool = False,
 ) -> None:
     """Print what training would make of the pictures in `folder`, as text or as one JSON object.
 
-    Bad pictures are reported and are no failure, for training skips them.
+    Bad pictures are reported and are no failure, for training skips them. With `size_pixels`, the size of a training,
+    those that it would enlarge are reported too.
 
     Raises:
+        UsageError: a size below 1.
         DataError: the folder is missing or holds no picture that can be used.
     """
-    report = check_folder(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels)
+    if size_pixels is not None and size_pixels < 1:
+        raise UsageError(f"the size is {size_pixels} pixels - give --size 1 or more")
+    report = check_folder(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, size_pixels=size_pixels)
     if json:
         typer.echo(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -47,19 +56,28 @@ def check(
 
 
 def fetch(name: str, *, to: Path = DOWNLOAD_FOLDER, quiet: bool = False) -> None:
-    """Get the published set `name` into the folder ``to/<name>``, with a progress bar unless `quiet`.
+    """Get what is published as `name`, with a progress bar unless `quiet`.
+
+    A set goes into the folder ``to/<name>``. Weights go where training looks for them, unless `to` is another folder.
 
     Raises:
-        UsageError: no such set is known.
+        UsageError: nothing of that name is known.
         DataError: it cannot be downloaded, or is not what was published.
     """
-    entry = CATALOGUE.get(name)
-    if entry is None:
-        raise UsageError(f"there is no published set {name!r} - known: {', '.join(sorted(CATALOGUE))}")
-    folder = fetch_set(entry, to) if quiet else _fetch_with_bar(entry, to)
-    counts = ", ".join(f"{count} {part}" for part, count in entry.pictures.items())
+    published = CATALOGUE.get(name)
+    weights = PUBLISHED_WEIGHTS.get(name)
+    if published is not None:
+        folder = _with_bar(published, quiet, lambda progress: fetch_set(published, to, progress))
+        line = f"{folder}: {', '.join(f'{count} {part}' for part, count in published.pictures.items())}"
+    elif weights is not None:
+        place = weights_folder() if to == DOWNLOAD_FOLDER else to
+        file = _with_bar(weights, quiet, lambda progress: fetch_file(weights, place, progress))
+        line = f"{file}: {file.stat().st_size:,} bytes, as published"
+    else:
+        known = ", ".join(sorted([*CATALOGUE, *PUBLISHED_WEIGHTS]))
+        raise UsageError(f"there is no published set {name!r} - known: {known}")
     if not quiet:
-        typer.echo(f"{folder}: {counts}")
+        typer.echo(line)
 
 
 def prepare(
@@ -110,14 +128,43 @@ def manifest_lines(manifest: Manifest, out: Path) -> list[str]:
     kept, side = manifest.pictures, manifest.settings.size_pixels
     megabytes = sum(picture.bytes for picture in kept) / 1e6
     lines = [f"{out}: {len(kept)} pictures of {side} x {side}, {megabytes:.1f} MB; {MANIFEST_NAME} lists all"]
-    enlarged = [
-        f"{picture.name}: from {picture.source_width} x {picture.source_height}" for picture in kept if picture.enlarged
-    ]
-    lines += _section("enlarged (--no-enlarge leaves them out)", enlarged, where=f"see {MANIFEST_NAME}")
+    folders = manifest.by_folder()
+    if list(folders) != ["."]:
+        lines.append(f"folders as in the source: {_counts(folders)}")
+    changed = manifest.changed()
+    for change, what in _CHANGES.items():
+        if change in ("cropped", "squeezed"):
+            # Nearly all photos are: their names would say nothing.
+            lines += [f"{what}: {len(changed[change])}"] if change in changed else []
+            continue
+        pictures = changed.get(change, [])
+        sizes = [f"{one.source}: from {one.source_width} x {one.source_height}" for one in pictures]
+        entries = sizes if change == "enlarged" else [one.source for one in pictures]
+        lines += _section(what, entries, where=f"see {MANIFEST_NAME}")
     for reason in sorted({item.reason for item in manifest.left_out}):
         entries = [f"{item.source}: {item.detail}" for item in manifest.left_out if item.reason == reason]
         lines += _section(f"left out, {reason}", entries, where=f"see {MANIFEST_NAME}")
+    if manifest.ignored:
+        endings = Counter(Path(name).suffix.lower() or "no ending" for name in manifest.ignored)
+        lines.append(f"ignored, no pictures: {len(manifest.ignored)} ({_counts(dict(endings.most_common()))})")
     return lines
+
+
+_CHANGES: dict[Change, str] = {
+    "cropped": "cut to the square in their middle (--crop none squeezes instead)",
+    "squeezed": "squeezed to squares (--crop center cuts instead)",
+    "enlarged": "enlarged (--no-enlarge leaves them out)",
+    "16 bits to 8": "16 bits, reduced to 8",
+    "transparent parts to white": "transparent, put on white",
+    "CMYK to RGB": "CMYK, converted to RGB without their colour profile",
+    "first of several frames": "several frames or pages, only the first is used",
+}
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    """``cats 3, dogs 2, ...``."""
+    shown = [f"{name} {number}" for name, number in list(numbers.items())[:_SHOWN_NAMES]]
+    return ", ".join(shown) + (f" and {len(numbers) - _SHOWN_NAMES} more" if len(numbers) > _SHOWN_NAMES else "")
 
 
 def report_lines(report: CheckReport, *, min_side_pixels: int, max_pixels: int) -> list[str]:
@@ -135,6 +182,7 @@ def report_lines(report: CheckReport, *, min_side_pixels: int, max_pixels: int) 
     lines += _section(f"unreadable, {skipped}", [f"{name}: {reason}" for name, reason in report.unreadable.items()])
     lines += _section(f"larger than {max_pixels:,} pixels, {skipped}", report.too_large)
     lines += _section(f"a side under {min_side_pixels} pixels, {skipped}", report.too_small)
+    lines += _section("smaller than the size of the training, enlarged", report.enlarged)
     lines += _section("same pixels", [" = ".join(group) for group in report.duplicates])
     lines += _section("grey, trained on as RGB", report.grey)
     lines += _section("16 bits, reduced to 8", report.sixteen_bit)
@@ -152,14 +200,17 @@ def _section(title: str, entries: Sequence[str], *, where: str = "--json lists a
     return [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries[:_SHOWN_NAMES]), *more]
 
 
-def _fetch_with_bar(entry: PublishedSet, to: Path) -> Path:
+def _with_bar(entry: PublishedFile, quiet: bool, get: Callable[[Callable[[int], None] | None], Path]) -> Path:
+    """What `get` gets, given something to tell its progress to."""
+    if quiet:
+        return get(None)
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn(entry.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _in_a_terminal(Progress(*columns, console=Console(stderr=True), transient=True)) as bar:
         task = bar.add_task(entry.name, total=entry.archive_bytes)
-        return fetch_set(entry, to, lambda present: bar.update(task, completed=present))
+        return get(lambda present: bar.update(task, completed=present))
 
 
 def _prepare_with_bar(source: Path, out: Path, settings: PrepareSettings) -> Manifest:
@@ -167,7 +218,7 @@ def _prepare_with_bar(source: Path, out: Path, settings: PrepareSettings) -> Man
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _in_a_terminal(Progress(*columns, console=Console(stderr=True), transient=True)) as bar:
         task = bar.add_task("preparing", total=None)
         return prepare_set(
             source,
@@ -176,3 +227,9 @@ def _prepare_with_bar(source: Path, out: Path, settings: PrepareSettings) -> Man
             version=__version__,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def _in_a_terminal(bar: Progress) -> Progress:
+    """Elsewhere a bar that ends leaves an empty line."""
+    bar.disable = not bar.console.is_terminal
+    return bar

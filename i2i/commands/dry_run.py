@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import typer
 
+from i2i.commands.notes import notes_at_start
 from i2i.commands.planning import (
     build_engine,
     choose,
@@ -76,10 +77,13 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         "remaining_seconds": left.seconds,
         "peak_memory_gib": peak_memory_gib(device),
         "skipped_pictures": len(data.report),
+        "notes": notes_at_start(recipe, data),
     }
     if json:
         typer.echo(json_module.dumps(result))
         return
+    for note in result["notes"]:
+        typer.echo(f"note: {note}")
     typer.echo(f"{recipe.name}: {recipe.precision} on {device}, {engine.images_per_epoch} pictures an epoch")
     typer.echo(", ".join(f"{name} {count / 1e6:.2f} M weights" for name, count in result["parameters"].items()))
     at_end = finished_already(recipe, resume, length, begin, spent) if resume is not None else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from i2i.errors import DataError, PartialFailureError
+from i2i.errors import DataError, PartialFailureError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +44,10 @@ def run(
 
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet)
     data = Path(data)
+    models = _load_directions(model, device, direction, precision)
     names_a, names_b, alone = _counterparts(data / "testA", data / "testB")
     if alone:
         console.print(f"{alone} test pictures have no counterpart of the same name and are left out")
-    models = _load_directions(model, device, direction, precision)
     pairs = len(names_a)
     names_a, names_b, damaged = _readable(data, names_a, names_b, max_pixels)
     for reason in damaged:
@@ -156,6 +156,11 @@ def _load_directions(
     from i2i.inference import load_model
 
     first = load_model(model, device, direction, precision)
+    if first.entry_point.scale != 1:
+        raise UsageError(
+            f"{model}: --data is for models that keep the size, and this one enlarges x{first.entry_point.scale}"
+            " - use --hr PICTURES"
+        )
     if direction is not None:
         return {first.name: first}
     others = {name: load_model(model, device, name, precision) for name in first.names if name != first.name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from i2i.commands.generation import (
     saved_latents,
     share_of_this_process,
 )
-from i2i.errors import UsageError
+from i2i.errors import InterruptedBySignal, UsageError
 
 if TYPE_CHECKING:
     from i2i.inference.generate import Made, Series, Share, Target
@@ -105,11 +106,16 @@ def _pictures(model: LatentModel, wishes: Wishes, share: Share, console: Console
         check_target(target, series, share, beside=[path for path in (wishes.grid, wishes.save_latents) if path])
     prepare_folders(Plan((), (), (target.folder,)))
     keep = 0 if wishes.grid is None or share.rank > 0 else min(series.count, GRID_PICTURES)
-    with _bar(console, sum(share.owns(number) for number in range(series.count))) as advance:
-        made = generate_files(
-            model, series, target, batch=wishes.batch, skip_existing=wishes.skip_existing, share=share, keep=keep,
-            on_settled=advance,
-        )  # fmt: skip
+    try:
+        with _bar(console, sum(share.owns(number) for number in range(series.count))) as advance:
+            made = generate_files(
+                model, series, target, batch=wishes.batch, skip_existing=wishes.skip_existing, share=share, keep=keep,
+                on_settled=advance,
+            )  # fmt: skip
+    except KeyboardInterrupt as error:
+        if share.rank > 0:
+            raise
+        raise InterruptedBySignal(signal.SIGINT, _what_is_there(wishes, series, target)) from error
     if share.rank == 0:
         _write_beside(wishes, series, made)
     labels = [] if series.labels is None else series.labels(range(series.count)).tolist()
@@ -117,6 +123,11 @@ def _pictures(model: LatentModel, wishes: Wishes, share: Share, console: Console
     if classes:
         console.print(f"classes {listed(list(classes))}")
     console.print(_summary(made, series, target, share, time.monotonic() - started))
+    if wishes.grid is not None:
+        shown = "" if len(made.first) == series.count else f"the first {len(made.first)} "
+        console.print(f"{shown}on one sheet: {wishes.grid}")
+    if wishes.save_latents is not None:
+        console.print(f"latents: {wishes.save_latents}")
     return {
         "n": series.count,
         "folder": str(target.folder),
@@ -124,8 +135,21 @@ def _pictures(model: LatentModel, wishes: Wishes, share: Share, console: Console
         "skipped": made.skipped,
         "classes": classes,
         "grid": None if wishes.grid is None else str(wishes.grid),
+        "saved_latents": None if wishes.save_latents is None else str(wishes.save_latents),
         **wishes.origin,
     }
+
+
+def _what_is_there(wishes: Wishes, series: Series, target: Target) -> str:
+    """What an interruption left, and how to go on."""
+    if wishes.force:
+        return f"interrupted; {target.folder} may hold old pictures beside the new ones - run the command again"
+    labels = [None] * series.count if series.labels is None else series.labels(range(series.count)).tolist()
+    there = sum(target.path(number, label).exists() for number, label in enumerate(labels))
+    return (
+        f"interrupted; {there} of {series.count} pictures are in {target.folder}"
+        " - the same command with --skip-existing makes the others"
+    )
 
 
 def _series(model: LatentModel, wishes: Wishes) -> Series:

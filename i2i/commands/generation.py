@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,11 @@ class Wishes:
             raise UsageError(f"--format {self.format}: unknown - use png, jpg, webp or tiff")
         if self.grid is not None and self.grid.suffix.lower().removeprefix(".") not in _FORMATS:
             raise UsageError(f"--grid {self.grid}: unknown kind of picture - use .png, .jpg, .webp or .tiff")
+        if self.save_latents is not None and self.save_latents.suffix.lower() != ".safetensors":
+            raise UsageError(
+                f"--save-latents {self.save_latents}: latents are kept as safetensors"
+                f" - name the file {self.save_latents.with_suffix('.safetensors')}"
+            )
         if self.frames is not None and self.interpolate is None:
             raise UsageError("--frames belongs to --interpolate - add --interpolate 8, say")
         if self.arithmetic is not None and self.latents is None:
@@ -110,6 +116,18 @@ class Wishes:
         return [
             (option, other) for option, others in excluded.items() for other in others if given[option] & given[other]
         ]
+
+
+def refuse_words(words: Sequence[str], model: Path | None) -> None:
+    """Refuse words that belong to no option: what was meant is most often the model.
+
+    Raises:
+        UsageError: there are such.
+    """
+    if words and model is None:
+        raise UsageError(f"{words[0]}: a model needs its option - write --model {shlex.quote(words[0])}")
+    if words:
+        raise UsageError(f"{words[0]}: belongs to no option - see i2i generate --help")
 
 
 def newest_generator() -> Path:
@@ -176,7 +194,8 @@ def listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def one_class(model: LatentModel, wishes: Wishes, rows: Sequence[int], saved: SavedLatents | None = None) -> int | None:
-    """The label of pictures that are all of one class: that of the command, else of the rows of a file, else 0.
+    """The label of a film or an arithmetic, which stay in one class: that of the command, else of the rows of a file,
+    else 0.
 
     Raises:
         UsageError: several classes are named, or those of the rows differ or are missing.
@@ -185,7 +204,11 @@ def one_class(model: LatentModel, wishes: Wishes, rows: Sequence[int], saved: Sa
 
     classes = parse_classes(wishes.classes, model)
     if len(classes) > 1:
-        raise UsageError(f"--classes {wishes.classes}: all pictures are of one class here - name one")
+        # A class is a number to the generator: between two of them there is nothing to walk through.
+        raise UsageError(
+            f"--classes {wishes.classes}: a film or an arithmetic stays in one class, for the models know nothing"
+            " between two - name one, and make a film of each"
+        )
     if not model.classes or classes:
         return classes[0] if classes else None
     if saved is None:

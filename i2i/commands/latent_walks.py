@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ def interpolate(model: LatentModel, wishes: Wishes, console: Console) -> dict[st
     if label is not None:
         console.print(f"all of class {model.class_names[label]}")
     console.print(f"{len(pictures)} frames through {places} latents and back: {', '.join(map(str, files))}")
+    if wishes.save_latents is not None:
+        console.print(f"latents: {wishes.save_latents}")
     return {"folder": str(folder), "files": [path.name for path in files], "frames": len(pictures), **wishes.origin}
 
 
@@ -76,6 +79,7 @@ def arithmetic(model: LatentModel, wishes: Wishes, terms: tuple[Term, ...], cons
     write_picture(files[0], pictures[0], "png")
     save_drawing(files[1], _operands_and_result(terms, pictures))
     console.print(f"{wishes.arithmetic}: {', '.join(map(str, files))}")
+    console.print(_legend(terms))
     return {"folder": str(folder), "files": [path.name for path in files], "arithmetic": wishes.arithmetic}
 
 
@@ -113,18 +117,46 @@ def _film_strip(pictures: np.ndarray, frames: int) -> np.ndarray:
 
 
 def _operands_and_result(terms: tuple[Term, ...], pictures: np.ndarray) -> np.ndarray:
-    """A column for each operand, its mean under its members, then the result in the middle of its neighbours."""
+    """A column for each operand, its mean under its members, then the result in the middle of its neighbours.
+
+    The operands are called a, b, c, ... on it; see `_legend`.
+    """
     result, around = pictures[0], pictures[1 : 1 + _NEIGHBOURS]
     means = pictures[1 + _NEIGHBOURS : 1 + _NEIGHBOURS + len(terms)]
     members = list(pictures[1 + _NEIGHBOURS + len(terms) :])
     columns: list[tuple[str, Tensor]] = []
-    for term, mean in zip(terms, means, strict=True):
+    for label, term, mean in zip(_labels(terms), terms, means, strict=True):
         own = [members.pop(0) for _ in term.rows]
         # A single row is its own mean.
-        columns.append((str(term), as_floats([*own, mean] if len(own) > 1 else own)))
+        columns.append((label, as_floats([*own, mean] if len(own) > 1 else own)))
     square = [*around[:4], result, *around[4:]]
     columns += [("" if index != 1 else "= result", as_floats(square[index::3])) for index in range(3)]
     return sheet(columns)
+
+
+def _labels(terms: Sequence[Term]) -> list[str]:
+    """``a``, ``- b``, ``+ c``: what stands over the columns of the operands."""
+    signs = ["+ " if term.sign > 0 else "- " for term in terms]
+    signs[0] = signs[0].removeprefix("+ ")
+    return [f"{sign}{_letter(index)}" for index, sign in enumerate(signs)]
+
+
+def _letter(index: int) -> str:
+    """a to z, then a1, b1, ..."""
+    round_number, place = divmod(index, len(ascii_lowercase))
+    return f"{ascii_lowercase[place]}{round_number or ''}"
+
+
+def _legend(terms: Sequence[Term]) -> str:
+    """Which rows the letters on the sheet stand for, and what lies where."""
+    means = [
+        f"{_letter(index)} is row {term.rows[0]}"
+        if len(term.rows) == 1
+        else f"{_letter(index)} is the mean of rows {', '.join(map(str, term.rows))}"
+        for index, term in enumerate(terms)
+    ]
+    below = "; a mean stands below its rows" if any(len(term.rows) > 1 for term in terms) else ""
+    return f"on the sheet {', '.join(means)}{below}; the result is in the middle of its neighbours"
 
 
 def _prepared_folder(model: LatentModel, wishes: Wishes, suffix: str) -> Path:

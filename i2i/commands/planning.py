@@ -19,6 +19,7 @@ from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
 from i2i.training.loop import MODEL_FILE
 from i2i.training.precision import Precision, choose_precision
+from i2i.training.pretrained import load_pretrained
 from i2i.training.timing import Length
 from i2i.training.tracking import read_metrics
 
@@ -123,11 +124,14 @@ def build_engine(recipe: Recipe, data: DataSet, processes: Processes, device: to
 
     Raises:
         RecipeError: recipe and data do not fit each other.
+        ModelError: weights that the method starts with are missing or unfit.
     """
     assert recipe.precision != "auto"
     _check_classes(recipe, data)
     pipeline = recipe.pipeline.build(recipe.data.shape)
     pipeline.initialize(recipe.seed)
+    for name, settings in pipeline.pretrained.items():
+        load_pretrained(pipeline.networks[name], settings)
     return Engine(
         pipeline,
         recipe.training,

@@ -14,6 +14,7 @@ import torch
 import typer
 
 from i2i import __version__
+from i2i.commands.notes import notes_at_start
 from i2i.commands.planning import (
     RECIPE_FILE,
     build_engine,
@@ -119,6 +120,8 @@ def _train(
     engine = build_engine(recipe, data, processes, device)
     for line in data.report:
         progress.message(f"skipped: {line}")
+    for note in notes_at_start(recipe, data) if processes.leads else ():
+        progress.message(f"note: {note}")
     if recipe.initialize_from and not resumed:
         progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
     running = Run(

@@ -34,6 +34,8 @@ def run(
     direction: str | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
+    strength: float = 1.0,
+    consistent: bool = False,
     skip_existing: bool = False,
     format: str | None = None,
     quality: int = 95,
@@ -55,7 +57,7 @@ def run(
     from i2i.inference import load_model
     from i2i.inference.translate import plan_translation, prepare_folders, translate_files
 
-    loaded = load_model(model, device, direction, precision)
+    loaded = load_model(model, device, direction, precision, strength=strength, consistent=consistent)
     # What the other directions make of the same pictures must not be taken for this one's.
     other = None if loaded.name == loaded.names[0] else loaded.name
     plan = plan_translation(inputs, out, output_format, direction=other)
@@ -76,7 +78,7 @@ def run(
         )
         show.summary(plan)
     if json:
-        typer.echo(json_module.dumps(_as_json(loaded, show)))
+        typer.echo(json_module.dumps(_as_json(loaded, strength, show)))
     _raise_for_failures(show.outcomes)
 
 
@@ -160,12 +162,15 @@ def _default_direction_line(model: ImageModel) -> str:
     return f"direction {model.name} (this model also has {others}: choose with --direction)"
 
 
-def _as_json(model: ImageModel, show: _Show) -> dict[str, object]:
+def _as_json(model: ImageModel, strength: float, show: _Show) -> dict[str, object]:
     return {
         "model": str(model.path),
         "direction": model.name,
         "device": str(model.device),
         "precision": model.precision,
+        "scale": model.entry_point.scale,
+        "strength": strength,
+        "consistent": model.consistent,
         "seconds": round(show.seconds, 3),
         "written": show.counts["written"],
         "skipped": show.counts["skipped"],

@@ -23,10 +23,14 @@ class InitializationSettings:
 
     kind: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
     standard_deviation: float = 0.02
+    factor: float = 1.0
+    """Multiplies what the law gave, of any kind. 0.1 with kaiming: deep residual networks without normalization (Wang
+    et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1, "smaller initialization")."""
 
     def __post_init__(self) -> None:
-        if self.standard_deviation <= 0:
-            raise ValueError(f"standard_deviation is {self.standard_deviation}; must be above 0")
+        for name in ("standard_deviation", "factor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be above 0")
 
 
 def initialize(network: nn.Module, settings: InitializationSettings, generator: torch.Generator) -> None:
@@ -93,3 +97,6 @@ def _initialize_weight(weight: torch.Tensor, settings: InitializationSettings, g
             nn.init.kaiming_normal_(weight, a=0, mode="fan_in", generator=generator)
         case "orthogonal":
             nn.init.orthogonal_(weight, settings.standard_deviation, generator=generator)
+    if settings.factor != 1.0:
+        with torch.no_grad():
+            weight.mul_(settings.factor)

@@ -129,6 +129,8 @@ class Update:
     """Other players whose graph a later update goes back through, because `carry` holds something attached."""
     constrain: Callable[[], None] | None = None
     """Called after the optimizer step (weight clipping)."""
+    audited: bool = False
+    """Whether every loss term must move the player: their gradients are measured one by one now and then."""
     couples_batch: str = ""
     """What in its losses makes the samples of a batch depend on each other, so that the batch cannot be accumulated."""
 

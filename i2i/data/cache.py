@@ -1,9 +1,4 @@
-"""Equal-sized pictures held ready: memory-mapped from a checksummed cache file, or else in memory.
-
-A cache file holds the raw pictures one after another, then a JSON description, then a fixed trailer (SHA-256 of all
-before it, length of the JSON, magic). Its name is the hash of everything that decides its pixels, so it is never
-stale. No trouble with the cache is ever fatal: a damaged file is written anew, an unusable folder means memory.
-"""
+"""Equal-sized pictures held ready: memory-mapped from a checksummed cache file, or else in memory."""
 
 from __future__ import annotations
 
@@ -11,23 +6,19 @@ import hashlib
 import json
 import logging
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
-import filelock
 import numpy as np
 
-from i2i.errors import DataError, StorageError
-from i2i.files import atomic_path, write_atomically
+from i2i.data.cache_files import MAGIC, open_or_make, produce_all, read_file, refuse_empty, threads, write_file
+from i2i.errors import StorageError
+from i2i.files import write_atomically
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"i2iPICS1"
-_TRAILER = struct.Struct("<32sQ8s")
-_LOCK_TIMEOUT_SECONDS = 3600.0
 _BLOCK = 64
 
 Produce = Callable[[str], np.ndarray]
@@ -110,25 +101,15 @@ def open_pictures(
         return _in_memory(names, side, channels, produce)
     # Colour pictures were here first; their files keep their names.
     shape = [side] if channels == 3 else [side, channels]
-    digest = hashlib.sha256(json.dumps([_MAGIC.decode(), *shape, list(names), *key]).encode()).hexdigest()
-    file = cache_folder / "pictures" / f"{digest}.u8"
-    try:
-        store = _read(file, side, channels, warn=False)
-        if store is None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(file.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS):
-                # Another process may have written it while this one waited.
-                store = _read(file, side, channels, warn=True)
-                if store is None:
-                    _write(file, names, side, channels, produce)
-                    store = _read(file, side, channels, warn=True)
-        if store is not None:
-            return store
-        reason = "what was written could not be read back"
-    except (StorageError, OSError, NotImplementedError) as error:
-        reason = str(error)
-    _log.warning("cache %s cannot be used, pictures are held in memory: %s", cache_folder, reason)
-    return _in_memory(names, side, channels, produce)
+
+    def read(file: Path, *, warn: bool) -> PictureStore | None:
+        return _read(file, side, channels, warn=warn)
+
+    def write(file: Path) -> None:
+        _write(file, names, side, channels, produce)
+
+    store = open_or_make(cache_folder, [MAGIC.decode(), *shape, list(names), *key], read, write)
+    return _in_memory(names, side, channels, produce) if store is None else store
 
 
 def content_digests(folder: Path, names: Sequence[str], cache_folder: Path | None) -> dict[str, str]:
@@ -155,7 +136,7 @@ def content_digests(folder: Path, names: Sequence[str], cache_folder: Path | Non
         except OSError:
             return [0, 0, "unreadable"]
 
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         entries = dict(zip(names, pool.map(digest, names), strict=True))
     readable = {name: entry for name, entry in entries.items() if entry[2] != "unreadable"}
     if index_file is not None and readable != known:
@@ -176,89 +157,48 @@ def _read_index(file: Path) -> dict[str, list[object]]:
     return {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 3}
 
 
-def _produce_all(names: Sequence[str], produce: Produce) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield each name, in order, with its picture or with the line that says why there is none."""
-
-    def attempt(name: str) -> np.ndarray | str:
-        try:
-            return produce(name)
-        except DataError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(_threads()) as pool:
-        # In blocks, so that a slow disk for writing does not pile up finished pictures in memory.
-        for start in range(0, len(names), _BLOCK):
-            block = names[start : start + _BLOCK]
-            yield from zip(block, pool.map(attempt, block), strict=True)
-
-
 def _in_memory(names: Sequence[str], side: int, channels: int, produce: Produce) -> PictureStore:
     pictures = np.empty((len(names), side, side, channels), np.uint8)
     kept: list[str] = []
     skipped: list[str] = []
-    for name, result in _produce_all(names, produce):
+    for name, result in produce_all(names, produce, _BLOCK):
         if isinstance(result, str):
             skipped.append(result)
         else:
             pictures[len(kept)] = result
             kept.append(name)
-    _refuse_empty(kept, skipped)
+    refuse_empty(kept, skipped)
     return PictureStore(pictures[: len(kept)], kept, skipped)
 
 
 def _write(file: Path, names: Sequence[str], side: int, channels: int, produce: Produce) -> None:
     kept: list[str] = []
     skipped: list[str] = []
-    checksum = hashlib.sha256()
-    with atomic_path(file) as temporary, temporary.open("wb") as output:
-        for name, result in _produce_all(names, produce):
+
+    def pictures() -> Iterator[np.ndarray]:
+        for name, result in produce_all(names, produce, _BLOCK):
             if isinstance(result, str):
                 skipped.append(result)
                 continue
             assert result.shape == (side, side, channels) and result.dtype == np.uint8
-            raw = result.tobytes()
-            output.write(raw)
-            checksum.update(raw)
             kept.append(name)
-        _refuse_empty(kept, skipped)
-        description = json.dumps({"side": side, "names": kept, "skipped": skipped}).encode()
-        checksum.update(description)
-        output.write(description)
-        output.write(_TRAILER.pack(checksum.digest(), len(description), _MAGIC))
+            yield result
+        refuse_empty(kept, skipped)
+
+    write_file(file, pictures(), lambda: {"side": side, "names": kept, "skipped": skipped})
 
 
 def _read(file: Path, side: int, channels: int, *, warn: bool) -> PictureStore | None:
     """Open a cache file; None if there is none or it is damaged."""
-    try:
-        if not file.exists():
-            return None
-        content = np.memmap(file, np.uint8, mode="r")
-        checksum, description_bytes, magic = _TRAILER.unpack(content[-_TRAILER.size :].tobytes())
-        body = content[: -_TRAILER.size]
-        if magic != _MAGIC or hashlib.sha256(body.data).digest() != checksum:
-            raise ValueError("its checksum does not match")
-        description = json.loads(body[len(body) - description_bytes :].tobytes())
+
+    def interpret(description: Any) -> PictureStore:
         if description["side"] != side:
             raise ValueError("it holds pictures of another size")
         names, skipped = description["names"], description["skipped"]
-        shape = (len(names), side, side, channels)
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        if warn:
-            _log.warning("cache file %s is damaged and is made anew: %s", file, error)
-        return None
-    return _map_store(file, shape, names, skipped)
+        return _map_store(file, (len(names), side, side, channels), names, skipped)
+
+    return read_file(file, interpret, warn=warn)
 
 
 def _map_store(file: Path, shape: tuple[int, ...], names: Sequence[str], skipped: Sequence[str]) -> PictureStore:
     return PictureStore(np.memmap(file, np.uint8, mode="r", shape=shape), names, skipped, file)
-
-
-def _refuse_empty(kept: Sequence[str], skipped: Sequence[str]) -> None:
-    if not kept:
-        raise DataError(
-            f"none of {len(skipped)} pictures can be used; the first: {skipped[0] if skipped else 'there is none'}"
-        )
-
-
-def _threads() -> int:
-    return max(1, min(8, os.cpu_count() or 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections import Counter, defaultdict
@@ -25,7 +26,8 @@ class CheckReport:
 
     A picture is usable when it can be decoded and is neither too small nor too large; the remarks after `too_small`
     take nothing away from it. `duplicates` lists groups of pictures whose pixels are the same. `sizes` counts the
-    usable pictures of each (width, height), as "WIDTHxHEIGHT", most frequent first.
+    usable pictures of each (width, height), as "WIDTHxHEIGHT", most frequent first. `enlarged` are those that a
+    training at the size asked for would enlarge.
     """
 
     folder: str
@@ -45,6 +47,7 @@ class CheckReport:
     alpha: list[str] = field(default_factory=list)
     several_frames: list[str] = field(default_factory=list)
     rotated: list[str] = field(default_factory=list)
+    enlarged: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """The report as plain JSON values."""
@@ -64,7 +67,11 @@ class _Finding:
 
 
 def check_folder(
-    folder: Path, *, min_side_pixels: int = DEFAULT_MIN_SIDE_PIXELS, max_pixels: int = DEFAULT_MAX_PIXELS
+    folder: Path,
+    *,
+    min_side_pixels: int = DEFAULT_MIN_SIDE_PIXELS,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    size_pixels: int | None = None,
 ) -> CheckReport:
     """Read and decode every picture in `folder` and below it, and say what training would make of it.
 
@@ -72,10 +79,12 @@ def check_folder(
         folder: where the pictures lie.
         min_side_pixels: a picture with a shorter side is too small.
         max_pixels: a picture with more pixels is too large; it is not decoded.
+        size_pixels: of the training, if it shall be said which pictures it would enlarge.
 
     Raises:
         DataError: the folder is missing or holds no pictures.
     """
+    refuse_missing(folder)
     names = find_pictures(folder)
     with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
         findings = list(pool.map(lambda name: _inspect(folder, name, min_side_pixels, max_pixels), names))
@@ -101,7 +110,25 @@ def check_folder(
         alpha=[name for name, header in headers.items() if header.has_alpha],
         several_frames=[name for name, header in headers.items() if header.frames > 1],
         rotated=[name for name, header in headers.items() if header.orientation != 1],
+        enlarged=[f.name for f in usable if f.header is not None and _is_small(f.header, size_pixels or 0)],
     )
+
+
+def refuse_missing(place: Path) -> None:
+    """Refuse a folder or file of pictures that is not there; a name beside it that is nearly the same is proposed.
+
+    Raises:
+        DataError: it is missing.
+    """
+    if place.exists():
+        return
+    try:
+        beside = [path.name for path in place.parent.iterdir()]
+    except OSError:
+        beside = []
+    near = difflib.get_close_matches(place.name, beside, n=1)
+    hint = f"did you mean {place.with_name(near[0])}?" if near else "check the spelling"
+    raise DataError(f"{place}: no such file or folder - {hint}")
 
 
 def _inspect(folder: Path, name: str, min_side_pixels: int, max_pixels: int) -> _Finding:

@@ -54,9 +54,10 @@ class DataSet:
 
     `test` holds whole pictures, uint8 (H, W, C), of those names that have any; under "label" it holds their class
     numbers, int64 (). `aligned` says that there are test pictures and that ``test["a"][i]`` and ``test["b"][i]`` show
-    the same scene. `content_hash` (64 hexadecimal digits) changes with any byte of the pictures, their names or their
-    roles. `report` has a line for each skipped picture. `class_names` are the classes that the numbers of the stream
-    "label" stand for, in the order of the numbers; empty without labels.
+    the same scene. `shown` holds equal-sized parts of test pictures for sheets, where those are not of one size; empty
+    means that `test` serves. `content_hash` (64 hexadecimal digits) changes with any byte of the pictures, their names
+    or their roles. `report` has a line for each skipped picture. `class_names` are the classes that the numbers of the
+    stream "label" stand for, in the order of the numbers; empty without labels.
     """
 
     train: Mapping[str, Stream]
@@ -65,3 +66,4 @@ class DataSet:
     content_hash: str
     report: list[str] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
+    shown: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Published picture sets: downloaded once, proven by checksum, unpacked with distrust."""
+"""Published picture sets and weights: downloaded once, proven by checksum; archives are unpacked with distrust."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
+from i2i.data.cache import default_cache_folder
 from i2i.data.folders import find_pictures
 from i2i.errors import DataError, StorageError
 from i2i.files import sha256_of_file
@@ -30,16 +32,31 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedSet:
-    """A set that its authors offer as one zip archive.
+class PublishedFile:
+    """One file that its authors offer."""
 
-    `pictures`: how many each of its folders must hold; the archive has all folders below one named `name`.
-    """
+    what: ClassVar[str] = "file"
 
     name: str
     url: str
     archive_bytes: int
     sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """What its authors call it."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet(PublishedFile):
+    """A set that its authors offer as one zip archive.
+
+    `pictures`: how many each of its folders must hold; the archive has all folders below one named `name`.
+    """
+
+    what: ClassVar[str] = "archive"
+
     pictures: Mapping[str, int]
 
 
@@ -53,6 +70,46 @@ CATALOGUE: Mapping[str, PublishedSet] = {
     ),
 }
 """Every set that ``i2i data fetch`` knows."""
+
+PUBLISHED_WEIGHTS: Mapping[str, PublishedFile] = {
+    # Its name holds the first eight digits of its SHA-256, as those of all weights of torchvision do.
+    "vgg19": PublishedFile(
+        name="vgg19",
+        url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        archive_bytes=574_673_361,
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    ),
+}
+"""Weights of other networks that ``i2i data fetch`` knows; nothing else ever downloads them."""
+
+
+def weights_folder() -> Path:
+    """Where published weights go unless told otherwise."""
+    return default_cache_folder() / "weights"
+
+
+def fetch_file(entry: PublishedFile, folder: Path, progress: Progress | None = None) -> Path:
+    """Get a published file into `folder`, under its own name; one that is there already is checked and left.
+
+    A broken download is taken up where it stopped, now or by a later call.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: no connection, or wrong bytes.
+        StorageError: the disk is full or may not be written to.
+    """
+    file = folder / entry.file_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            _verify(entry, file, f"remove {file} and fetch again")
+        else:
+            _download(entry, file, progress)
+    except OSError as error:
+        raise _refused(folder, error) from error
+    return file
 
 
 def fetch_set(entry: PublishedSet, to: Path, progress: Progress | None = None) -> Path:
@@ -84,13 +141,17 @@ def fetch_set(entry: PublishedSet, to: Path, progress: Progress | None = None) -
         if downloaded:
             archive.unlink()
     except OSError as error:
-        raise StorageError(
-            f"{to}: cannot be written: {error.strerror or error} - free space or choose another folder with --to"
-        ) from error
+        raise _refused(to, error) from error
     return folder
 
 
-def _download(entry: PublishedSet, archive: Path, progress: Progress | None) -> None:
+def _refused(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{folder}: cannot be written: {error.strerror or error} - free space or choose another folder with --to"
+    )
+
+
+def _download(entry: PublishedFile, archive: Path, progress: Progress | None) -> None:
     """Download to ``<archive>.part``, resuming what is there, verify it and give it its name."""
     part = archive.with_name(f"{archive.name}.part")
     trouble = "the connection closed early"
@@ -124,8 +185,8 @@ def _download(entry: PublishedSet, archive: Path, progress: Progress | None) -> 
     )
 
 
-def _continue_download(entry: PublishedSet, part: Path, progress: Progress | None) -> None:
-    """Append the rest of the archive to `part`, or begin anew if the server cannot send a rest."""
+def _continue_download(entry: PublishedFile, part: Path, progress: Progress | None) -> None:
+    """Append the rest of the file to `part`, or begin anew if the server cannot send a rest."""
     present = _size(part)
     request = urllib.request.Request(entry.url, headers={"User-Agent": "i2i"})
     if present:
@@ -149,7 +210,7 @@ def _continue_download(entry: PublishedSet, part: Path, progress: Progress | Non
                     progress(present)
 
 
-def _verify(entry: PublishedSet, archive: Path, remedy: str, *, remove: bool = False) -> None:
+def _verify(entry: PublishedFile, archive: Path, remedy: str, *, remove: bool = False) -> None:
     size = _size(archive)
     if size == entry.archive_bytes and sha256_of_file(archive) == entry.sha256:
         return
@@ -159,7 +220,7 @@ def _verify(entry: PublishedSet, archive: Path, remedy: str, *, remove: bool = F
     what = (
         "its SHA-256 is not the published one" if same_size else f"{size:,} bytes in place of {entry.archive_bytes:,}"
     )
-    raise DataError(f"{archive}: is not the {entry.name} archive ({what}) - {remedy}")
+    raise DataError(f"{archive}: is not the {entry.name} {entry.what} ({what}) - {remedy}")
 
 
 def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:

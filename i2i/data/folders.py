@@ -81,8 +81,12 @@ def check_folder_exists(folder: Path, *, fetch: str | None = None, holds: str = 
         to = next(parent for parent in (folder, *folder.parents) if parent.name == fetch).parent
         elsewhere = "" if to == DOWNLOAD_FOLDER else f" --to {shlex.quote(str(to))}"
         raise DataError(f"{folder}: no such folder - get it with: i2i data fetch {fetch}{elsewhere}")
-    inside = f" with {holds} in it" if holds else ""
-    raise MissingFolderError(f"{folder}: no such folder - create it{inside}, or name another folder")
+    remedy = (
+        f"create it with {holds} in it, or name another folder"
+        if holds
+        else "check the spelling, or put the pictures there"
+    )
+    raise MissingFolderError(f"{folder}: no such folder - {remedy}")
 
 
 def _refuse(error: OSError) -> None:

@@ -181,12 +181,15 @@ def class_folders(files: PictureFiles) -> tuple[str, ...]:
 
 
 def _check_classes(files: PictureFiles, class_names: Sequence[str]) -> None:
+    loose = [name for name in files.names if not _class_of(name)]
+    if loose:
+        more = "" if len(loose) == 1 else f", and so do {len(loose) - 1} more of {len(files.names)} pictures"
+        each = "it" if len(loose) == 1 else "each"
+        raise DataError(
+            f"{files.place}/{loose[0]}: lies in no class folder{more} - move {each} into one, or set data.labels: false"
+        )
     for name in files.names:
         found = _class_of(name)
-        if not found:
-            raise DataError(
-                f"{files.place}/{name}: lies in no class folder - move it into one, or set data.labels: false"
-            )
         if found not in class_names:
             shown = ", ".join(class_names[:12]) + (", ..." if len(class_names) > 12 else "")
             raise DataError(f"{files.place}/{found}: is not one of the classes ({shown}) - rename or remove it")

@@ -14,17 +14,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from i2i.data.check import DEFAULT_MIN_SIDE_PIXELS
-from i2i.data.decoding import DEFAULT_MAX_PIXELS, decode_rgb8_bytes
-from i2i.data.idx import find_idx_images, is_idx_images, read_idx_images, read_labels_of
-from i2i.data.picture_files import PictureFiles, open_picture_files
+from i2i.data.check import DEFAULT_MIN_SIDE_PIXELS, refuse_missing
+from i2i.data.decoding import DEFAULT_MAX_PIXELS
+from i2i.data.originals import Originals, Reduction, open_originals, plainness
 from i2i.data.settings import Crop
 from i2i.data.squares import square
 from i2i.errors import DataError, StorageError, UsageError
@@ -37,6 +36,8 @@ _JPEG_QUALITY = 95
 Progress = Callable[[int, int], None]
 """Called with the number of pictures looked at so far, and of all."""
 Reason = Literal["unreadable", "too small", "would be enlarged", "same file", "same pixels"]
+Change = Literal["cropped", "squeezed", "enlarged"] | Reduction
+"""What was done to a picture besides making it smaller, turning it upright and, for one channel, grey."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,9 @@ class PrepareSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedPicture:
-    """One picture of the result: its `name` there and SHA-256, the `source` it came from and that one's size."""
+    """One picture of the result: its `name` there and SHA-256, the `source` it came from, that one's size, and what
+    was changed about it.
+    """
 
     name: str
     bytes: int
@@ -75,7 +78,7 @@ class PreparedPicture:
     source: str
     source_width: int
     source_height: int
-    enlarged: bool
+    changes: list[Change]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +92,33 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What was made of what; ``manifest.json`` beside the pictures holds the same."""
+    """What was made of what; ``manifest.json`` beside the pictures holds the same.
+
+    `ignored`: files of the source that are no pictures.
+    """
 
     i2i: str
     source: str
     settings: PrepareSettings
     pictures: list[PreparedPicture] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    def changed(self) -> dict[Change, list[PreparedPicture]]:
+        """The pictures that each change was made to, of those that were made."""
+        found: dict[Change, list[PreparedPicture]] = {}
+        for picture in self.pictures:
+            for change in picture.changes:
+                found.setdefault(change, []).append(picture)
+        return dict(sorted(found.items()))
+
+    def by_folder(self) -> dict[str, int]:
+        """How many pictures of the result lie in each folder; "." is the result itself."""
+        return dict(sorted(Counter(str(PurePosixPath(picture.name).parent) for picture in self.pictures).items()))
 
     def summary(self) -> dict[str, object]:
         """Counts and settings, without the list of pictures that are in the result, as plain JSON values."""
         sizes = Counter(f"{picture.source_width}x{picture.source_height}" for picture in self.pictures)
-        folders = Counter(str(PurePosixPath(picture.name).parent) for picture in self.pictures)
         return {
             "i2i": self.i2i,
             "source": self.source,
@@ -108,14 +126,16 @@ class Manifest:
             "counts": {
                 "found": len(self.pictures) + len(self.left_out),
                 "kept": len(self.pictures),
-                "enlarged": sum(picture.enlarged for picture in self.pictures),
+                "changes": {change: len(pictures) for change, pictures in self.changed().items()},
                 "left_out": len(self.left_out),
                 "left_out_by_reason": dict(sorted(Counter(item.reason for item in self.left_out).items())),
-                "by_folder": dict(sorted(folders.items())),
+                "ignored": len(self.ignored),
+                "by_folder": self.by_folder(),
             },
             "bytes": sum(picture.bytes for picture in self.pictures),
             "source_sizes": dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
             "left_out": [asdict(item) for item in self.left_out],
+            "ignored": self.ignored,
         }
 
     def to_json(self) -> dict[str, object]:
@@ -128,9 +148,9 @@ def prepare_set(
 ) -> Manifest:
     """Make a set at `out` from the pictures at `source`.
 
-    Of pictures with the same bytes or the same decoded pixels, the first one by name is kept. Folders within the
-    source, such as one a class, are kept. Idx files become ``train/CLASS`` and ``test/CLASS``, as far as they are
-    there.
+    Of pictures with the same bytes or the same decoded pixels, the one with the plainest name is kept (no "copy of",
+    the shortest). Folders within the source, such as one a class, are kept. Idx files become ``train/CLASS`` and
+    ``test/CLASS``, as far as they are there.
 
     Args:
         source: a folder, a .zip file, a folder of idx files, or one idx file of pictures.
@@ -145,14 +165,16 @@ def prepare_set(
         StorageError: the result cannot be written; nothing is left of it.
     """
     source, out = source.expanduser(), out.expanduser()
+    refuse_missing(source)
     _check_out(source, out)
-    originals = _open_source(source)
+    originals = open_originals(source)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             folder = Path(temporary, "set")
             folder.mkdir()
-            manifest = Manifest(i2i=version, source=source.resolve().name, settings=settings)
+            name, ignored = source.resolve().name, list(originals.ignored)
+            manifest = Manifest(i2i=version, source=name, settings=settings, ignored=ignored)
             _make_pictures(originals, folder, manifest, progress)
             if not manifest.pictures:
                 first = manifest.left_out[0]
@@ -183,56 +205,6 @@ def _check_out(source: Path, out: Path) -> None:
         raise UsageError(f"{out}: lies within the pictures it is made from - name a folder elsewhere")
 
 
-class _Originals(Protocol):
-    """Pictures to prepare: names, the bytes that tell one file from another, and how these are decoded."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    def read(self, name: str) -> bytes: ...
-    def decode(self, content: bytes, name: str, max_pixels: int) -> np.ndarray: ...
-
-
-class _Files:
-    def __init__(self, files: PictureFiles) -> None:
-        self._files = files
-        self.names = files.names
-
-    def read(self, name: str) -> bytes:
-        return self._files.read(name)
-
-    def decode(self, content: bytes, name: str, max_pixels: int) -> np.ndarray:
-        return decode_rgb8_bytes(content, Path(name), max_pixels)
-
-
-class _IdxPictures:
-    """The pictures of idx files, under names that tell split, class and number. No two of them are one file."""
-
-    def __init__(self, images: dict[str, Path]) -> None:
-        self._pictures: dict[str, np.ndarray] = {}
-        for split, path in images.items():
-            pictures = read_idx_images(path)
-            labels = read_labels_of(path, len(pictures))
-            for index, picture in enumerate(pictures):
-                place = split if labels is None else f"{split}/{labels[index]}"
-                self._pictures[f"{place}/{index:05d}"] = picture
-        self.names = sorted(self._pictures)
-
-    def read(self, name: str) -> bytes:
-        return name.encode()
-
-    def decode(self, content: bytes, name: str, max_pixels: int) -> np.ndarray:
-        return np.repeat(self._pictures[name], 3, axis=2)
-
-
-def _open_source(source: Path) -> _Originals:
-    if source.is_dir():
-        found = {"train": find_idx_images(source, "train"), "test": find_idx_images(source, "t10k")}
-        images = {split: path for split, path in found.items() if path is not None}
-    else:
-        images = {"test" if "t10k" in source.name else "train": source} if is_idx_images(source) else {}
-    return _IdxPictures(images) if images else _Files(open_picture_files(source))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Made:
     """A picture ready to be written, and the hashes of its file and of its decoded pixels, which tell a double."""
@@ -242,53 +214,62 @@ class _Made:
     pixel_hash: str
     width: int
     height: int
-    enlarged: bool
+    changes: tuple[Change, ...]
 
 
-def _make_pictures(originals: _Originals, folder: Path, manifest: Manifest, progress: Progress | None) -> None:
-    settings = manifest.settings
+def _make_pictures(originals: Originals, folder: Path, manifest: Manifest, progress: Progress | None) -> None:
+    """Fill `folder` and the lists of `manifest`, both in the order of the sources' names."""
     of_file: dict[str, str] = {}
     of_pixels: dict[str, str] = {}
-    taken: set[str] = set()
-    for count, (source, made) in enumerate(_in_order(originals, settings), 1):
+    kept: list[PreparedPicture] = []
+    # The plainest names first: of doubles the first one stays.
+    names = sorted(originals.names, key=plainness)
+    for count, (source, made) in enumerate(_in_order(originals, names, manifest.settings), 1):
         if progress is not None:
-            progress(count, len(originals.names))
+            progress(count, len(names))
+        if isinstance(made, _Made):
+            made = _double(source, made, of_file, of_pixels) or made
         if isinstance(made, LeftOut):
             manifest.left_out.append(made)
             continue
-        twins: tuple[tuple[Reason, dict[str, str], str], ...] = (
-            ("same file", of_file, made.file_hash),
-            ("same pixels", of_pixels, made.pixel_hash),
-        )
-        doubles = [
-            LeftOut(source=source, reason=reason, detail=f"as {known[key]}")
-            for reason, known, key in twins
-            if key in known
-        ]
-        if doubles:
-            manifest.left_out.append(doubles[0])
-            continue
         of_file[made.file_hash] = of_pixels[made.pixel_hash] = source
-        name = _free_name(source, settings.format, taken)
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(made.content)
-        manifest.pictures.append(
-            PreparedPicture(
-                name=name,
-                bytes=len(made.content),
-                sha256=hashlib.sha256(made.content).hexdigest(),
-                source=source,
-                source_width=made.width,
-                source_height=made.height,
-                enlarged=made.enlarged,
-            )
-        )
+        # Its place follows when all are known, for names that clash get their numbers in order.
+        (folder.parent / f"{len(kept)}").write_bytes(made.content)
+        kept.append(_listed(source, made, f"{len(kept)}"))
+    taken: set[str] = set()
+    for picture in sorted(kept, key=lambda one: one.source):
+        name = _free_name(picture.source, manifest.settings.format, taken)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / picture.name).rename(folder / name)
+        manifest.pictures.append(replace(picture, name=name))
+    manifest.left_out.sort(key=lambda one: one.source)
 
 
-def _in_order(originals: _Originals, settings: PrepareSettings) -> Iterator[tuple[str, _Made | LeftOut]]:
-    """Every picture, made by several threads, in the order of the names."""
-    names = originals.names
+def _double(source: str, made: _Made, of_file: dict[str, str], of_pixels: dict[str, str]) -> LeftOut | None:
+    """Why this picture is left out, if one like it is known already."""
+    if made.file_hash in of_file:
+        return LeftOut(source=source, reason="same file", detail=f"as {of_file[made.file_hash]}")
+    if made.pixel_hash in of_pixels:
+        return LeftOut(source=source, reason="same pixels", detail=f"as {of_pixels[made.pixel_hash]}")
+    return None
+
+
+def _listed(source: str, made: _Made, name: str) -> PreparedPicture:
+    return PreparedPicture(
+        name=name,
+        bytes=len(made.content),
+        sha256=hashlib.sha256(made.content).hexdigest(),
+        source=source,
+        source_width=made.width,
+        source_height=made.height,
+        changes=list(made.changes),
+    )
+
+
+def _in_order(
+    originals: Originals, names: Sequence[str], settings: PrepareSettings
+) -> Iterator[tuple[str, _Made | LeftOut]]:
+    """Every picture, made by several threads, in the order of `names`."""
     with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
         # In blocks, so that finished pictures do not pile up in memory.
         for start in range(0, len(names), _BLOCK):
@@ -296,19 +277,19 @@ def _in_order(originals: _Originals, settings: PrepareSettings) -> Iterator[tupl
             yield from zip(block, pool.map(lambda name: _make(originals, name, settings), block), strict=True)
 
 
-def _make(originals: _Originals, name: str, settings: PrepareSettings) -> _Made | LeftOut:
+def _make(originals: Originals, name: str, settings: PrepareSettings) -> _Made | LeftOut:
     try:
         content = originals.read(name)
-        picture = originals.decode(content, name, settings.max_pixels)
+        original = originals.decode(content, name, settings.max_pixels)
     except DataError as error:
         return LeftOut(source=name, reason="unreadable", detail=str(error).removeprefix(f"{name}: "))
+    picture = original.pixels
     height, width = picture.shape[:2]
     smaller = min(height, width)
     if smaller < settings.min_side_pixels:
         detail = f"{width} x {height}, a side under {settings.min_side_pixels}"
         return LeftOut(source=name, reason="too small", detail=detail)
-    enlarged = smaller < settings.size_pixels
-    if enlarged and not settings.enlarge:
+    if smaller < settings.size_pixels and not settings.enlarge:
         detail = f"{width} x {height}, a side under {settings.size_pixels}"
         return LeftOut(source=name, reason="would be enlarged", detail=detail)
     pixel_hash = hashlib.sha256(repr(picture.shape).encode())
@@ -319,8 +300,19 @@ def _make(originals: _Originals, name: str, settings: PrepareSettings) -> _Made 
         pixel_hash=pixel_hash.hexdigest(),
         width=width,
         height=height,
-        enlarged=enlarged,
+        changes=_changes(width, height, original.reductions, settings),
     )
+
+
+def _changes(
+    width: int, height: int, reductions: tuple[Reduction, ...], settings: PrepareSettings
+) -> tuple[Change, ...]:
+    changes: list[Change] = [*reductions]
+    if width != height:
+        changes.append("cropped" if settings.crop == "center" else "squeezed")
+    if min(width, height) < settings.size_pixels:
+        changes.append("enlarged")
+    return tuple(changes)
 
 
 def _encoded(picture: np.ndarray, format: Literal["png", "jpg"]) -> bytes:

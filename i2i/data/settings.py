@@ -1,6 +1,7 @@
 """What a recipe may say about its data; every variant is told apart by `kind`.
 
-Every variant says under which keys it has paths (`path_keys`), so that a run can keep them whole.
+Every variant says under which keys it has paths (`path_keys`), so that a run can keep them whole, and how many times
+smaller than what a network makes of them its pictures are (`scale`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from i2i.core.image_shape import ImageShape
+from i2i.data.upscaling_settings import DrawnScenesSettings, UpscalingFolderSettings
 
 PublishedSetName = Literal["horse2zebra"]
 Crop = Literal["center", "none"]
@@ -54,6 +56,7 @@ class UnpairedFoldersSettings:
 
     streams: ClassVar[Sequence[str]] = ("a", "b")
     pixels_key: ClassVar[str] = "crop_pixels"
+    scale: ClassVar[int] = 1
     path_keys: ClassVar[Sequence[str]] = ("root", "a", "b", "test_a", "test_b")
     displaces: ClassVar[Mapping[str, Sequence[str]]] = {
         "root": ("a", "b"),
@@ -99,6 +102,7 @@ class DrawnAnimalsSettings:
 
     streams: ClassVar[Sequence[str]] = ("a", "b")
     pixels_key: ClassVar[str] = "size_pixels"
+    scale: ClassVar[int] = 1
     path_keys: ClassVar[Sequence[str]] = ()
 
     @property
@@ -117,6 +121,7 @@ class _OneSet:
 
     labels: bool
     pixels_key: ClassVar[str] = "size_pixels"
+    scale: ClassVar[int] = 1
 
     @property
     def streams(self) -> Sequence[str]:
@@ -262,6 +267,8 @@ DataSettings = (
     | IdxSettings
     | Cifar10Settings
     | DrawnDigitsSettings
+    | UpscalingFolderSettings
+    | DrawnScenesSettings
 )
 """Every way a recipe may name its data."""
 

@@ -12,11 +12,14 @@ from i2i.data.settings import (
     DataSettings,
     DrawnAnimalsSettings,
     DrawnDigitsSettings,
+    DrawnScenesSettings,
     IdxSettings,
     ImageFolderSettings,
     UnpairedFoldersSettings,
+    UpscalingFolderSettings,
 )
 from i2i.data.unpaired import open_drawn_animals, open_unpaired_folders
+from i2i.data.upscaling import open_drawn_scenes, open_upscaling_folder
 
 __all__ = ["DataSet", "Stream", "open_streams"]
 
@@ -40,3 +43,7 @@ def open_streams(settings: DataSettings, seed: int) -> DataSet:
             return open_cifar10(settings, seed)
         case DrawnDigitsSettings():
             return open_drawn_digits(settings, seed)
+        case UpscalingFolderSettings():
+            return open_upscaling_folder(settings, seed)
+        case DrawnScenesSettings():
+            return open_drawn_scenes(settings, seed)

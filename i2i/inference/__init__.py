@@ -15,19 +15,27 @@ __all__ = ["ImageModel", "LatentModel", "load_any_model", "load_generator", "loa
 
 
 def load_model(
-    path: Path | str, device: str = "auto", direction: str | None = None, precision: Precision = "fp32"
+    path: Path | str,
+    device: str = "auto",
+    direction: str | None = None,
+    precision: Precision = "fp32",
+    *,
+    strength: float = 1.0,
+    consistent: bool = False,
 ) -> ImageModel:
     """Load the model at `path` that translates pictures: a run folder, a checkpoint folder or a ``.safetensors``.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps``.
         direction: name of an entry point such as ``BtoA``, in any case; the first one by default.
+        strength: 0 to 1, of what an upscaler invents; see `i2i.inference.strength`.
+        consistent: make an upscaler's results shrink back to their inputs; see `i2i.inference.consistency`.
 
     Raises:
         ModelError: no model, damaged, written by something else or by a newer version, or a generator.
-        UsageError: no such direction or device.
+        UsageError: no such direction or device, or the model cannot do what was asked.
     """
-    return ImageModel.load(Path(path), device, _spelt(direction), precision)
+    return ImageModel.load(Path(path), device, _spelt(direction), precision, strength=strength, consistent=consistent)
 
 
 def load_generator(path: Path | str, device: str = "auto", precision: Precision = "fp32") -> LatentModel:
@@ -41,18 +49,26 @@ def load_generator(path: Path | str, device: str = "auto", precision: Precision 
 
 
 def load_any_model(
-    path: Path | str, device: str = "auto", direction: str | None = None, precision: Precision = "fp32"
+    path: Path | str,
+    device: str = "auto",
+    direction: str | None = None,
+    precision: Precision = "fp32",
+    *,
+    strength: float = 1.0,
+    consistent: bool = False,
 ) -> ImageModel | LatentModel:
     """Load the model at `path`, whichever of the two kinds it is.
 
     Raises:
-        ModelError, UsageError: as `load_model`; a generator has no direction.
+        ModelError, UsageError: as `load_model`; a generator has no direction and no strength.
     """
     file = resolve_model(Path(path))
     if read_metadata(file).translates:
-        return load_model(file, device, direction, precision)
+        return load_model(file, device, direction, precision, strength=strength, consistent=consistent)
     if direction is not None:
         raise UsageError(f"{file}: a generator has no direction {direction!r} - leave it out")
+    if strength != 1 or consistent:
+        raise UsageError(f"{file}: strength and consistent are for upscalers, this is a generator - leave them out")
     return load_generator(file, device, precision)
 
 

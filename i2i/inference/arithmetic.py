@@ -29,10 +29,6 @@ class Term:
     sign: Literal[1, -1]
     rows: tuple[int, ...]
 
-    def __str__(self) -> str:
-        rows = ", ".join(map(str, self.rows))
-        return f"{'+' if self.sign > 0 else '-'} {rows if len(self.rows) == 1 else f'mean of {rows}'}"
-
 
 def parse_arithmetic(text: str) -> tuple[Term, ...]:
     """Read an expression such as ``(1,2,3)-(4,5,6)+7``: rows and means of rows, added and subtracted.

@@ -1,10 +1,11 @@
 """Picture files in and out of translation, with one stated rule for each kind of picture.
 
-- Grey becomes RGB (three equal channels) and stays RGB in the output.
-- Transparency is kept unchanged and attached again; a JPEG cannot hold it, so the picture is laid on white.
+- Grey becomes RGB (three equal channels). It stays RGB in the output of a model that keeps the size, which may well
+  give it colours; an upscaler's is written as grey (WebP, and 16 bits with transparency, as three equal channels).
+- Transparency is kept and attached again, unchanged or, of an upscaled picture, enlarged; a JPEG cannot hold it, so
+  the picture is laid on white.
 - 16 bits a channel stay 16 bits where the output format can hold them (PNG, TIFF), else they are rounded to 8.
-- EXIF orientation is applied once; the rest of EXIF is kept without orientation and without its thumbnail (8-bit
-  pictures and 16-bit PNG).
+- EXIF orientation is applied once; the rest of EXIF is kept (8-bit pictures and 16-bit PNG), see `i2i.inference.exif`.
 - The colour profile of an RGB picture is kept. CMYK and grey pictures with a profile are converted to sRGB.
 - Of an animation the first frame is taken.
 """
@@ -34,6 +35,7 @@ from PIL import (
 from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, check_pixels, read_header
 from i2i.errors import DataError, OutOfMemoryError
 from i2i.files import write_atomically
+from i2i.inference.exif import kept_exif
 
 DEFAULT_QUALITY = 95
 
@@ -49,7 +51,6 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 _SAME_FORMAT: dict[str, OutputFormat] = {"JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
-_ORIENTATION = 0x0112
 _JPEG_EXIF_BYTES = 65533
 # What damaged or hostile bytes make the decoders raise.
 _DECODER_ERRORS = (
@@ -67,10 +68,12 @@ class Picture:
     alpha: np.ndarray | None = None
     """(H, W) of the same type, or None for an opaque picture."""
     was_grey: bool = False
+    as_grey: bool = False
+    """Write one channel where the format can hold that; the three are equal then."""
     icc: bytes | None = None
     """RGB colour profile."""
     exif: bytes | None = None
-    """EXIF block without orientation and thumbnail."""
+    """EXIF block that holds for this picture, see `i2i.inference.exif`."""
     format: OutputFormat = "png"
     """Format that "the same as the input" means; png for formats that are only read."""
     notes: tuple[str, ...] = ()
@@ -144,7 +147,7 @@ def _decode(data: bytes, header: PictureHeader) -> Picture:
     notes = [f"first of {header.frames} frames"] if header.frames > 1 and header.format != "JPEG" else []
     # The format's own class, not Image.open, which judges the size by a limit of its own, global to the process.
     with _PLUGINS[header.format](io.BytesIO(data)) as image:
-        icc, exif = image.info.get("icc_profile") or None, _kept_exif(image)
+        icc, exif = image.info.get("icc_profile") or None, kept_exif(image, header.width, header.height)
         if header.bits == 16 and header.mode != "CMYK":
             # Pillow would reduce colour pictures of this kind to 8 bits without a word.
             rgb, alpha = _decode_sixteen_bit(data, header)
@@ -223,22 +226,6 @@ def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _kept_exif(image: ImageFile.ImageFile) -> bytes | None:
-    # A TIFF's tags describe the file itself (strips, compression) and must not be carried into another one.
-    if image.format == "TIFF" or "exif" not in image.info:
-        return None
-    exif = Image.Exif()
-    try:
-        exif.load(image.info["exif"])
-        exif.pop(_ORIENTATION, None)
-        content = exif.tobytes() if len(exif) else b""
-    except _DECODER_ERRORS:
-        return None  # Damaged EXIF is no reason to lose the picture.
-    if not content:
-        return None
-    return content if content.startswith(b"Exif\0\0") else b"Exif\0\0" + content
-
-
 # Writing
 
 
@@ -268,7 +255,8 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
     if picture.bits == 16:
         return _encode_png_sixteen_bit(picture) if format == "png" else _encode_tiff_sixteen_bit(picture)
-    channels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    colours = picture.rgb[..., 0] if picture.as_grey else picture.rgb
+    channels = colours if picture.alpha is None else np.dstack([colours, picture.alpha])
     options: dict[str, Any] = {"icc_profile": picture.icc}
     if picture.exif is not None:
         options["exif"] = picture.exif
@@ -288,7 +276,9 @@ def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
 def _encode_png_sixteen_bit(picture: Picture) -> bytes:
     import cv2
 
-    channels = [picture.rgb[..., ::-1]] + ([] if picture.alpha is None else [picture.alpha[..., None]])
+    # Grey with transparency is nothing that OpenCV writes.
+    colours = picture.rgb[..., :1] if picture.as_grey and picture.alpha is None else picture.rgb[..., ::-1]
+    channels = [colours] + ([] if picture.alpha is None else [picture.alpha[..., None]])
     kinds: list[int] = []
     blocks: list[np.ndarray] = []
     for kind, block in ((cv2.IMAGE_METADATA_ICCP, picture.icc), (cv2.IMAGE_METADATA_EXIF, _bare_exif(picture.exif))):
@@ -312,7 +302,10 @@ def _bare_exif(exif: bytes | None) -> bytes | None:
 def _encode_tiff_sixteen_bit(picture: Picture) -> bytes:
     """A TIFF of one deflated strip; Pillow has no 16-bit RGB and OpenCV writes neither profile nor alpha's meaning."""
     height, width = picture.rgb.shape[:2]
-    channels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    # With transparency grey is written as RGB, for fewer programs read the other.
+    grey = picture.as_grey and picture.alpha is None
+    colours = picture.rgb[..., :1] if grey else picture.rgb
+    channels = colours if picture.alpha is None else np.dstack([colours, picture.alpha])
     strip = zlib.compress(channels.astype("<u2").tobytes(), 6)
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     tags: dict[int, Any] = {
@@ -320,7 +313,7 @@ def _encode_tiff_sixteen_bit(picture: Picture) -> bytes:
         257: height,
         258: (16,) * channels.shape[2],  # bits a sample
         259: 8,  # deflate
-        262: 2,  # RGB
+        262: 1 if grey else 2,  # black is zero; RGB
         273: 0,  # strip offset; the library moves it behind the directory
         277: channels.shape[2],  # samples a pixel
         278: height,  # rows a strip

@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from i2i.errors import ModelError
+from i2i.errors import ModelError, UsageError
+from i2i.inference.consistency import back_project
 from i2i.inference.model_file import (
     ModelMetadata,
     PictureRecord,
-    build_network,
     read_model_file,
     resolve_model,
     select_entry_point,
 )
 from i2i.inference.runtime import Precision, not_finite_message, numerics, out_of_memory_as_help, resolve_device
+from i2i.inference.strength import check_strength, network_of_strength
 from i2i.pipelines.protocol import PictureEntryPoint
 
 _REMEDY = "shrink the picture, use a smaller --batch or --device cpu"
@@ -32,8 +33,13 @@ class ImageModel:
         name: of the entry point, such as "AtoB".
         names: of all entry points in the file, the default one first.
         precision: fp32 is exact; bf16 and fp16 compute with fewer digits, which pays on some hardware.
+        consistent: make the results of an upscaler shrink back to what they were made from, see
+            `i2i.inference.consistency`.
         metadata: what the model file says about itself.
         path: of the model file.
+
+    Raises:
+        UsageError: `consistent` with a network that keeps the size.
     """
 
     def __init__(
@@ -45,9 +51,15 @@ class ImageModel:
         names: tuple[str, ...] = (),
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
+        consistent: bool = False,
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
     ) -> None:
+        if consistent and entry_point.scale == 1:
+            where = path or "the model"
+            raise UsageError(
+                f"{where}: --consistent is for upscalers, and this model keeps the size - leave --consistent out"
+            )
         self.device = resolve_device(device) if isinstance(device, str) else device
         # Channels last: the order in which convolutions and norms of this size run fastest on CPU and GPU alike.
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -55,6 +67,7 @@ class ImageModel:
         self.name = name
         self.names = names or (name,)
         self.precision: Precision = precision
+        self.consistent = consistent
         self.metadata = metadata
         self.path = path
 
@@ -90,8 +103,9 @@ class ImageModel:
 
     @torch.inference_mode()
     def translate_float(self, images: Tensor) -> Tensor:
-        """Translate (N, 3, H, W) in [-1, 1], of any size, to float32 (N, 3, H * scale, W * scale) in [-1, 1].
+        """Translate (N, 3, H, W) in [-1, 1], of any size, to float32 (N, 3, H * scale, W * scale) of about that range.
 
+        Most upscalers overshoot it a little; only what is made consistent is clamped.
         Sides are padded at the right and at the bottom to what the network needs, by reflection, or by symmetric
         repetition where a picture is too small for that, and cut back afterwards.
 
@@ -110,7 +124,13 @@ class ImageModel:
             output = output[..., : height * scale, : width * scale].float()
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
-        return output
+        return self._corrected(output, images) if self.consistent else output
+
+    def _corrected(self, output: Tensor, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        # Outside of `numerics`: what bf16 rounds away would come back as noise.
+        with out_of_memory_as_help(len(images), height, width, _REMEDY):
+            return back_project(output, images, self.entry_point.scale)
 
     @classmethod
     def load(
@@ -119,24 +139,33 @@ class ImageModel:
         device: str = "auto",
         entry_point: str | None = None,
         precision: Precision = "fp32",
+        *,
+        strength: float = 1.0,
+        consistent: bool = False,
     ) -> ImageModel:
         """Load one entry point of the model at `path` (see `resolve_model`); without a name, the first.
 
+        Args:
+            strength: 0 to 1, of what an upscaler invents; see `i2i.inference.strength`.
+            consistent: see the class.
+
         Raises:
             ModelError: no model, damaged, written by something else or by a newer version, or no such kind of model.
-            UsageError: no such entry point, or the device is not there.
+            UsageError: no such entry point, the device is not there, or the model cannot do what was asked.
         """
+        check_strength(strength)
         target = resolve_device(device)
         file = resolve_model(Path(path))
         metadata, tensors = read_model_file(file)
         name, record = select_entry_point(file, metadata, PictureRecord, entry_point)
         return cls(
-            build_network(file, record, tensors),
-            PictureEntryPoint(record.network, record.generator, record.domains, record.scale),
+            network_of_strength(file, record, tensors, strength),
+            PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network),
             name=name,
             names=tuple(key for key, other in metadata.entry_points.items() if isinstance(other, PictureRecord)),
             device=target,
             precision=precision,
+            consistent=consistent,
             metadata=metadata,
             path=file,
         )

@@ -4,7 +4,8 @@ Tensors are named ``<network>.<parameter>``. The metadata hold one entry, ``i2i`
 (format version, pipeline, entry points with the settings that build their generator, value range, provenance) and
 ``sha256``, the checksum over that part and all tensors: safetensors itself loads flipped bits without a word.
 
-Format 1 knew entry points that translate pictures only; format 2 says of each entry point which ``kind`` it is.
+Format 1 knew entry points that translate pictures only; format 2 says of each entry point which ``kind`` it is; format
+3 knows upscalers, and beside a network its twin that was trained on pixels alone.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from i2i.core.generators import GeneratorSettings, LatentGeneratorSettings
+from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.errors import ModelError, UsageError
 from i2i.files import atomic_path
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # One entry, for the library writes several in an order of its own mood: equal models must be equal files.
 _METADATA_KEY = "i2i"
-_OTHER_MODEL_SUFFIXES = (".pth", ".pt", ".ckpt", ".onnx", ".pt2", ".pkl", ".bin")
+_CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
+_OTHER_MODEL_SUFFIXES = (".onnx", ".pt2")
 _SUPPORTED = "give a run folder, a checkpoint folder or a .safetensors that i2i wrote"
 
 
@@ -42,7 +44,7 @@ class PictureRecord:
     """An entry point from picture to picture: what builds its network, and facts for readers without the code."""
 
     network: str
-    generator: Annotated[GeneratorSettings, Field(discriminator="kind")]
+    generator: Annotated[PictureGeneratorSettings, Field(discriminator="kind")]
     domains: tuple[str, str] | None
     scale: int
     in_channels: int
@@ -51,6 +53,8 @@ class PictureRecord:
     minimum_pixels: int
     receptive_field: int | None
     normalization: str
+    pixel_network: str | None = None
+    """Network of the same make that was trained on pixels alone; a strength below 1 interpolates towards it."""
     kind: Literal["picture"] = "picture"
 
 
@@ -103,12 +107,14 @@ class ModelMetadata:
     @property
     def description(self) -> str:
         """What the model is, in one phrase."""
-        return "; ".join(
-            f"{name}: {record.generator.kind}, {record.shape}, from latents of width {record.latent}"
-            if isinstance(record, LatentRecord)
-            else f"{name}: {record.generator.kind}, picture to picture"
-            for name, record in self.entry_points.items()
-        )
+        return "; ".join(f"{name}: {_described(record)}" for name, record in self.entry_points.items())
+
+
+def _described(record: PictureRecord | LatentRecord) -> str:
+    if isinstance(record, LatentRecord):
+        return f"{record.generator.kind}, {record.shape}, from latents of width {record.latent}"
+    what = "picture to picture" if record.scale == 1 else f"enlarges pictures {record.scale} times"
+    return f"{record.generator.kind}, {what}{'' if record.pixel_network is None else ', strength 0 to 1'}"
 
 
 # A setting unknown here would change the network; it must not be passed over.
@@ -136,7 +142,7 @@ def write_model_file(
         StorageError: the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
-    for network in sorted({entry.network for entry in entry_points.values()}):
+    for network in sorted({name for entry in entry_points.values() for name in _networks_of(entry)}):
         source = networks[network]
         state = source.state_dict() if isinstance(source, nn.Module) else source
         for name, tensor in state.items():
@@ -176,8 +182,13 @@ def resolve_model(path: Path) -> Path:
         raise ModelError(f"{path}: no best.safetensors or model.safetensors in this folder - {_SUPPORTED}")
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder - {_SUPPORTED}")
+    if path.suffix.lower() in _CHECKPOINT_SUFFIXES:
+        raise ModelError(
+            f"{path}: another project's checkpoint, which may carry code - make a model of its weights with"
+            f" i2i convert {path} -o MODEL.safetensors"
+        )
     if path.suffix.lower() in _OTHER_MODEL_SUFFIXES:
-        raise ModelError(f"{path}: {path.suffix} files are not supported yet (some can carry code) - {_SUPPORTED}")
+        raise ModelError(f"{path}: {path.suffix} files are not supported yet - {_SUPPORTED}")
     if path.suffix.lower() != ".safetensors":
         raise ModelError(f"{path}: not a model file - {_SUPPORTED}")
     return path
@@ -235,36 +246,47 @@ def read_model_file(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     return _parse_metadata(path, text), tensors
 
 
-def build_network(path: Path, record: EntryPointRecord, tensors: Mapping[str, Tensor]) -> nn.Module:
+def build_network(
+    path: Path, record: EntryPointRecord, tensors: Mapping[str, Tensor], network_name: str | None = None
+) -> nn.Module:
     """The network of an entry point with its weights out of the `tensors` of the file at `path`.
+
+    Args:
+        network_name: of another network of the same make, such as the entry point's `pixel_network`.
 
     Raises:
         ModelError: settings and tensors do not fit each other.
     """
+    name = network_name or record.network
     try:
         # Building draws initial weights; the caller's random numbers must not depend on that.
         with torch.random.fork_rng(devices=[]):
             network = _built(record)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{path}: network {record.network} cannot be built ({_one_line(error)})") from error
-    prefix = record.network + "."
-    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        raise ModelError(f"{path}: network {name} cannot be built ({_one_line(error)})") from error
+    prefix = name + "."
+    found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     expected = network.state_dict()
     missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or surplus:
         what = f"lacks {missing[0]}" if missing else f"has an unknown {surplus[0]}"
         raise ModelError(
-            f"{path}: network {record.network} {what} ({len(missing)} missing, {len(surplus)} unknown tensors)"
+            f"{path}: network {name} {what} ({len(missing)} missing, {len(surplus)} unknown tensors)"
             " - the file does not fit this version of i2i"
         )
-    for name, tensor in expected.items():
-        if tensor.shape != found[name].shape:
+    for key, tensor in expected.items():
+        if tensor.shape != found[key].shape:
             raise ModelError(
-                f"{path}: {prefix}{name} is {tuple(found[name].shape)}, the network needs {tuple(tensor.shape)}"
+                f"{path}: {prefix}{key} is {tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
                 " - the file does not fit its own settings"
             )
     network.load_state_dict(found)
     return network.float()
+
+
+def _networks_of(entry: EntryPoint) -> list[str]:
+    twin = entry.pixel_network if isinstance(entry, PictureEntryPoint) else None
+    return [entry.network] if twin is None else [entry.network, twin]
 
 
 def _built(record: EntryPointRecord) -> nn.Module:
@@ -294,6 +316,7 @@ def _record(entry: EntryPoint) -> EntryPointRecord:
         minimum_pixels=generator.minimum_pixels,
         receptive_field=generator.receptive_field,
         normalization=generator.normalization,
+        pixel_network=entry.pixel_network,
     )
 
 
@@ -304,7 +327,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
         with safe_open(path, "pt", device="cpu") as file:
             header: dict[str, str] = file.metadata() or {}
             if _METADATA_KEY not in header:
-                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}")
+                raise ModelError(
+                    f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}, or try i2i convert"
+                )
             yield file, header[_METADATA_KEY]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error

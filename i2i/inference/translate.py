@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ import numpy as np
 from i2i.data.decoding import DEFAULT_MAX_PIXELS
 from i2i.data.folders import PICTURE_SUFFIXES, RESULTS_SUFFIX
 from i2i.errors import DataError, I2IError, StorageError, UsageError
+from i2i.inference.enlarging import check_enlarged_pixels, fill_hidden, with_pixels
 from i2i.inference.image_files import DEFAULT_QUALITY, OutputFormat, Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
 
@@ -151,6 +153,7 @@ def translate_files(
     Args:
         skip_existing: leave results alone that are there already.
         batch: up to so many consecutive pictures of equal size go through the network together.
+        max_pixels: of what is read and of what is written.
         on_outcome: called in this thread as each picture is settled.
 
     Returns:
@@ -173,9 +176,10 @@ def translate_files(
         else:
             todo.append(job)
     depth = 2 * batch + 2
+    read = functools.partial(_read, scale=model.entry_point.scale, max_pixels=max_pixels)
     with _threads(_READERS) as readers, _threads(_WRITERS) as writers:
         writing: deque[tuple[Job, Picture, Future[tuple[str, ...]]]] = deque()
-        for group in _groups(_read_ahead(readers, todo, depth, max_pixels), batch, settle):
+        for group in _groups(_read_ahead(readers, todo, depth, read), batch, settle):
             for job, picture in _translate_group(model, group, settle):
                 future = writers.submit(write_picture, job.destination, picture, job.format, quality)
                 writing.append((job, picture, future))
@@ -319,15 +323,22 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, jobs: Iterable[Job], depth: int, max_pixels: int
+    readers: ThreadPoolExecutor, jobs: Iterable[Job], depth: int, read: Callable[[Path], Picture]
 ) -> Iterator[tuple[Job, Future[Picture]]]:
     waiting: deque[tuple[Job, Future[Picture]]] = deque()
     for job in jobs:
-        waiting.append((job, readers.submit(read_picture, job.source, max_pixels)))
+        waiting.append((job, readers.submit(read, job.source)))
         if len(waiting) >= depth:
             yield waiting.popleft()
     while waiting:
         yield waiting.popleft()
+
+
+def _read(path: Path, *, scale: int, max_pixels: int) -> Picture:
+    if scale == 1:
+        return read_picture(path, max_pixels)
+    check_enlarged_pixels(path, scale, max_pixels)
+    return fill_hidden(read_picture(path, max_pixels))
 
 
 def _groups(
@@ -357,22 +368,13 @@ def _translate_group(
 ) -> list[tuple[Job, Picture]]:
     try:
         translated = model.translate_array(np.stack([picture.rgb for _, picture in group]))
+        return [(job, with_pixels(picture, rgb)) for (job, picture), rgb in zip(group, translated, strict=True)]
     except I2IError as error:
         if len(group) > 1:
             # One by one: what was too much together may fit, and one picture's failure must not take the others along.
             return [done for single in group for done in _translate_group(model, [single], settle)]
         settle(_failed(group[0][0], error))
         return []
-    return [(job, _with_pixels(picture, rgb)) for (job, picture), rgb in zip(group, translated, strict=True)]
-
-
-def _with_pixels(picture: Picture, rgb: np.ndarray) -> Picture:
-    alpha = picture.alpha
-    if alpha is not None and alpha.shape != rgb.shape[:2]:
-        import cv2
-
-        alpha = cv2.resize(alpha, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC)
-    return replace(picture, rgb=rgb, alpha=alpha)
 
 
 def _written(job: Job, picture: Picture, future: Future[tuple[str, ...]]) -> Outcome:

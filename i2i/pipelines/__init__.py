@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from i2i.pipelines.cyclegan import CycleGAN, CycleGANSettings
 from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint, Pipeline
+from i2i.pipelines.srgan import SRGAN, SRGANSettings
 from i2i.pipelines.unconditional import Unconditional, UnconditionalSettings
 
-PipelineSettings = CycleGANSettings | UnconditionalSettings
+PipelineSettings = CycleGANSettings | UnconditionalSettings | SRGANSettings
 
 __all__ = [
+    "SRGAN",
     "CycleGAN",
     "CycleGANSettings",
     "EntryPoint",
@@ -16,6 +18,7 @@ __all__ = [
     "PictureEntryPoint",
     "Pipeline",
     "PipelineSettings",
+    "SRGANSettings",
     "Unconditional",
     "UnconditionalSettings",
 ]

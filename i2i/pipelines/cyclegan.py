@@ -20,10 +20,11 @@ from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
 from i2i.core.layers import couples_batch
 from i2i.core.losses.adversarial import AdversarialKind, adversarial_loss, equilibrium
+from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.losses.reconstruction import mean_absolute_error
 from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update, call_together
-from i2i.pipelines.protocol import PictureEntryPoint, Sheet
+from i2i.pipelines.protocol import PictureEntryPoint, Sheet, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class CycleGANSettings:
     players: ClassVar[Sequence[str]] = ("generator", "discriminator")
     streams: ClassVar[Sequence[str]] = ("a", "b")
     classes: ClassVar[int] = 0
+    scale: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for name in ("cycle_weight", "identity_weight", "pool_size"):
@@ -96,6 +98,8 @@ class CycleGAN:
             "discriminator": ("discriminator_a", "discriminator_b"),
         }
         self.averaged: Sequence[str] = ("generator_ab", "generator_ba")
+        self.snapshots: Mapping[str, Snapshot] = {}
+        self.pretrained: Mapping[str, PerceptualSettings] = {}
         self.memories = {"pool_a": self.pool_a, "pool_b": self.pool_b}
         self.entry_points: Mapping[str, PictureEntryPoint] = {
             "AtoB": PictureEntryPoint("generator_ab", settings.generator, ("a", "b")),
@@ -112,7 +116,14 @@ class CycleGAN:
         coupled = f"the batch means of the {self.settings.adversarial} loss" if self.adversarial.couples_batch else ""
         # The generators move first; the discriminators then judge pictures made before that move.
         return (
-            Update("generator", "generator", self.generator_losses, draws=("a", "b"), couples_batch=coupled),
+            Update(
+                "generator",
+                "generator",
+                self.generator_losses,
+                draws=("a", "b"),
+                couples_batch=coupled,
+                audited=True,
+            ),
             Update("discriminator", "discriminator", self.discriminator_losses, couples_batch=coupled),
         )
 

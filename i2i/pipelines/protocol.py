@@ -8,8 +8,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from i2i.core.generators import GeneratorSettings, LatentGeneratorSettings
+from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSettings
 from i2i.core.image_shape import ImageShape
+from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.step import Progress, Update
 
 
@@ -19,12 +20,14 @@ class PictureEntryPoint:
 
     network: str
     """Key of the network in `Pipeline.networks`."""
-    generator: GeneratorSettings
+    generator: PictureGeneratorSettings
     """How to build it again."""
     domains: tuple[str, str] | None = None
     """Streams of which the input and the output look like pictures, if the method has such."""
     scale: int = 1
     """Output side over input side."""
+    pixel_network: str | None = None
+    """Network of the same make that was trained on pixels alone; a strength below 1 interpolates towards it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,16 @@ class Stateful(Protocol):
     def state(self) -> dict[str, Tensor]: ...
 
     def load_state(self, state: dict[str, Tensor]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network that nobody trains: what another one was at a certain point of the training."""
+
+    of: str
+    """Key of the other network in `Pipeline.networks`; its running average is taken where there is one."""
+    at_images: int
+    """Until the training has seen so many, the model file has the other network as it is in its place."""
 
 
 Sheet = Sequence[tuple[str, Tensor]]
@@ -91,6 +104,16 @@ class Pipeline(Protocol):
     @property
     def averaged(self) -> Sequence[str]:
         """Networks of which a running average (EMA) is kept for inference."""
+        ...
+
+    @property
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """Networks that keep what others were, by their name in `networks`."""
+        ...
+
+    @property
+    def pretrained(self) -> Mapping[str, PerceptualSettings]:
+        """Networks whose weights come from a file and never change; no checkpoint holds them."""
         ...
 
     @property

@@ -38,10 +38,11 @@ from i2i.core.losses.adversarial import (
     judgement,
 )
 from i2i.core.losses.penalties import PenaltySettings
+from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.core.virtual_batch_norm import has_reference, reference_rows, set_reference
-from i2i.pipelines.protocol import Grid, LatentEntryPoint, Stateful
+from i2i.pipelines.protocol import Grid, LatentEntryPoint, Snapshot, Stateful
 
 _SHOWN, _SHOWN_COLUMNS = 64, 8
 _DOUBTFUL_LOGIT: Mapping[AdversarialKind, float] = {
@@ -83,6 +84,7 @@ class UnconditionalSettings:
     instance_noise: InstanceNoiseSettings | None = None
 
     players: ClassVar[Sequence[str]] = ("generator", "discriminator")
+    scale: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for name, least in (("discriminator_steps", 1), ("discriminator_pretraining_steps", 0), ("classes", 0)):
@@ -137,6 +139,8 @@ class Unconditional:
         self.augmentation = None if settings.augmentation is None else settings.augmentation.build()
         self.networks: Mapping[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
         self.players: Mapping[str, Sequence[str]] = {name: (name,) for name in settings.players}
+        self.snapshots: Mapping[str, Snapshot] = {}
+        self.pretrained: Mapping[str, PerceptualSettings] = {}
         self.memories: Mapping[str, Stateful] = (
             {"augmentation": self.augmentation} if isinstance(self.augmentation, AdaptiveAugmentation) else {}
         )
@@ -185,6 +189,7 @@ class Unconditional:
             self.generator_losses,
             draws=() if shared or not self.adversarial.generator_needs_real else self.streams,
             couples_batch=coupled,
+            audited=True,
         )
         return (discriminator, *lazy, generator)
 

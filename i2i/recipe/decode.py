@@ -106,7 +106,8 @@ class _Decoder:
             if isinstance(refusal, AttributeError):
                 raise refusal
             message = str(refusal)
-            culprit = _culprit(settings, values, [key for key in values if key not in required], message)
+            overridden = [key for key, child in node.value.items() if child.place.line is None]
+            culprit = _culprit(settings, values, [key for key in values if key not in required], message, overridden)
             if doubtful.isdisjoint(_words(message)):
                 self._contradiction(message, node, node.value, path, culprit)
             if culprit is None or culprit in required:
@@ -128,6 +129,9 @@ class _Decoder:
             message = message[told.end() :]
         elif f"{named} is" not in message and not isinstance(children[named].value, str):
             message = f"is {_shown(children[named].plain())}; {message}"
+        if named is not None and (others := _others_of(message, named)):
+            other = f"{others[0]}: ..." if place.line is not None else f"--set {'.'.join((*path, others[0]))}=..."
+            message = f"{message} - set another one, such as {other}"
         self.problems.add(place, ".".join(full_path), message)
 
     def _settings(self, members: Sequence[type], node: Node, path: tuple[str, ...], default: Any) -> Any:
@@ -205,16 +209,29 @@ def _refusal(settings: type, values: Mapping[str, Any]) -> Exception | None:
     return None
 
 
-def _culprit(settings: type, values: Mapping[str, Any], optional: Sequence[str], message: str) -> str | None:
-    """The key of the value that a refusal is about: the one it names, else the one without which there is none."""
+def _culprit(
+    settings: type, values: Mapping[str, Any], optional: Sequence[str], message: str, overridden: Sequence[str]
+) -> str | None:
+    """The key of the value that a refusal is about: the one it names, else the one without which there is none.
+
+    Of several that it names, the one that was changed from outside: the others did no harm in their file.
+    """
     named = [word for word in dict.fromkeys(_words(message)) if word in values]
-    if len(named) == 1:
-        return named[0]
+    changed = [word for word in named if word in overridden]
+    if len(named) == 1 or len(changed) == 1:
+        return (changed or named)[0]
     for key in [word for word in named if word in optional] or optional:
         without = _refusal(settings, {other: value for other, value in values.items() if other != key})
         if without is None or _NUMBER.sub("#", str(without)) != _NUMBER.sub("#", message):
             return key
     return named[0] if named else None
+
+
+def _others_of(message: str, named: str) -> list[str]:
+    """Of "needs one of a, b, c": those besides the one that is named."""
+    told = re.search(r"needs one of (\w+(?:, \w+)+)$", message)
+    words = told[1].split(", ") if told else []
+    return [word for word in words if word != named] if named in words else []
 
 
 def _words(text: str) -> list[str]:

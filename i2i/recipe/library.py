@@ -5,11 +5,12 @@ Imports nothing heavy: `i2i recipes` answers at once.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from i2i.errors import RecipeError
-from i2i.recipe.suggestions import did_you_mean
+from i2i.recipe.suggestions import near_names
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -33,7 +34,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a recipe: a built-in name first, where no folder is given, then a path.
 
     Raises:
-        RecipeError: there is none; the message names the nearest built-in recipe.
+        RecipeError: there is none; the message names a file beside it, or built-in recipes, with a name like it.
     """
     path = Path(name_or_path)
     names = {recipe.name: recipe.path for recipe in built_in_recipes()}
@@ -51,9 +52,21 @@ def find_recipe(name_or_path: str | Path) -> Path:
             return names[path.stem]
     except (OSError, ValueError) as error:
         raise RecipeError(f"{str(name_or_path)[:200]!r}: cannot be looked up: {reason(error)}") from error
-    near = did_you_mean(path.stem if path.suffix in _SUFFIXES else path.name, names)
-    what = "no built-in recipe has this name" if is_bare and path.suffix not in _SUFFIXES else "no such file"
-    raise RecipeError(f"{name_or_path}: {what}{near or ''} - `i2i recipes` lists the built-in ones")
+    beside = _file_beside(path)
+    near = f", did you mean {beside}?" if beside is not None else near_names(path.stem, names)
+    what = "no such file" if path.suffix or not is_bare else "no built-in recipe has this name"
+    raise RecipeError(f"{name_or_path}: {what}{near} - `i2i recipes` lists the built-in ones")
+
+
+def _file_beside(path: Path) -> Path | None:
+    """A recipe in the same folder whose name is nearly this one, with its ending or without."""
+    try:
+        there = sorted(other.name for other in path.parent.iterdir() if other.suffix in _SUFFIXES)
+    except (OSError, ValueError):
+        return None
+    same = [name for name in there if Path(name).stem == path.stem]
+    near = same or difflib.get_close_matches(path.name, there, n=1, cutoff=0.8)
+    return path.with_name(near[0]) if near else None
 
 
 def _built_in_folder() -> Path:

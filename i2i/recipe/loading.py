@@ -67,18 +67,40 @@ def merge(base: Node, over: Node) -> Node:
 
 
 def _build(node: Node, default_name: str, overrides: Sequence[str], problems: Problems) -> Recipe:
-    node = _apply_overrides(node, overrides, problems)
-    if isinstance(node.value, dict):
-        node.value.setdefault("name", Node(default_name, node.place))
-    recipe = decode(Recipe, node, problems, also_known=("extends",))
+    overridden = _named(_apply_overrides(node, overrides, problems), default_name)
+    recipe = decode(Recipe, overridden, problems, also_known=("extends",))
     # Parts that are not what was meant would give contradictions that are not there.
     if recipe is not None and {"pipeline", "data"}.isdisjoint(key.split(".")[0] for key in problems.keys):
         for key, message in recipe.contradictions():
-            *_, nearest = node.walk(tuple(key.split(".")))
-            problems.add(nearest.place, "", message)
+            *_, nearest = overridden.walk(tuple(key.split(".")))
+            place = nearest.place
+            if place.line is not None:
+                place = _override_at_fault(_named(node, default_name), overrides, key) or place
+            problems.add(place, "", message)
     problems.raise_if_any()
     assert isinstance(recipe, Recipe), "neither a recipe nor a problem"
     return recipe
+
+
+def _named(node: Node, default_name: str) -> Node:
+    if isinstance(node.value, dict):
+        node.value.setdefault("name", Node(default_name, node.place))
+    return node
+
+
+def _override_at_fault(node: Node, overrides: Sequence[str], key: str) -> Place | None:
+    """The override without which the parts would not contradict each other at `key`; None where no single one is."""
+    for index, override in enumerate(overrides):
+        unsaid = Problems()
+        others = [*overrides[:index], *overrides[index + 1 :]]
+        recipe = decode(Recipe, _apply_overrides(node, others, unsaid), unsaid)
+        if recipe is not None and not unsaid.found and key not in dict(recipe.contradictions()):
+            return _place_of_override(override)
+    return None
+
+
+def _place_of_override(override: str) -> Place:
+    return Place(f"--set {'.'.join(part.strip() for part in override.partition('=')[0].split('.'))}")
 
 
 def _read(path: Path, source: str, chain: tuple[Path, ...], problems: Problems) -> Node:
@@ -130,7 +152,7 @@ def _apply_overrides(node: Node, overrides: Sequence[str], problems: Problems) -
     for override in overrides:
         key, equals, text = override.partition("=")
         path = [part.strip() for part in key.split(".")]
-        place = Place(f"--set {'.'.join(path)}")
+        place = _place_of_override(override)
         if not equals or not all(path):
             problems.add(Place(f"--set {override}"), "", "needs the form KEY=VALUE, such as training.batch_size=4")
             continue

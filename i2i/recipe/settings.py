@@ -56,18 +56,39 @@ class Recipe:
                 )
         missing = [stream for stream in self.pipeline.streams if stream not in self.data.streams]
         if missing:
-            has, needs = " and ".join(self.data.streams), " and ".join(self.pipeline.streams)
-            hint = " - set data.labels to true" if missing == ["label"] else ""
-            found.append(
-                ("data", f"data of kind {self.data.kind} gives {has}; {self.pipeline.kind} needs {needs}{hint}")
-            )
+            found.append(("data", self._what_is_missing(missing)))
             return found
         if "label" in self.data.streams and "label" not in self.pipeline.streams:
             found.append(
                 ("data.labels", "data.labels is true, but pipeline.classes is 0 - set it to the number of classes")
             )
+        if self.pipeline.scale != self.data.scale:
+            message = f"data.scale is {self.data.scale}, but pipeline.generator.scale is {self.pipeline.scale}"
+            found.append(("data.scale", f"{message} - set both to the same number"))
         problem = self.pipeline.size_problem(self.data.shape)
         if problem is not None:
             key = f"data.{self.data.pixels_key}"
             found.append((key, f"{key} is {self.data.shape.pixels}; {problem}"))
         return found
+
+    def _what_is_missing(self, missing: list[str]) -> str:
+        if missing == ["label"]:
+            return (
+                f"pipeline.classes is {self.pipeline.classes}: training with classes needs to know the class of every"
+                " picture - set data.labels to true, or pipeline.classes to 0"
+            )
+        wanted, given = (_KINDS_OF_DATA.get(streams[0], streams[0]) for streams in (missing, self.data.streams))
+        return (
+            f"pipeline of kind {self.pipeline.kind} learns from {wanted}, and data.kind {self.data.kind} is {given}"
+            " - choose another data.kind"
+        )
+
+
+_KINDS_OF_DATA = {
+    "real": "one set of pictures",
+    "a": "two sets of pictures",
+    "b": "two sets of pictures",
+    "low": "pictures with smaller versions of themselves",
+    "high": "pictures with smaller versions of themselves",
+}
+"""By the name of a stream: what has it, in plain words."""

@@ -17,6 +17,7 @@ from i2i.pipelines.protocol import Pipeline
 from i2i.training.checkpoint import TrainingState
 from i2i.training.distributed import Processes
 from i2i.training.ema import ExponentialMovingAverage
+from i2i.training.loss_audit import LossAudit
 from i2i.training.player import Player
 from i2i.training.precision import Precision
 from i2i.training.settings import AdamSettings, TrainingSettings
@@ -73,6 +74,7 @@ class Engine:
         self.nonfinite_streak = 0
         self.skipped_updates = 0
         self.rollbacks = 0
+        self.audit = LossAudit(settings.loss_audit)
         refuse_wrong_split(pipeline, settings, self.processes)
         layout = torch.channels_last if fast else torch.contiguous_format
         owned = [name for names in pipeline.players.values() for name in names]
@@ -107,14 +109,19 @@ class Engine:
     def inference_networks(self) -> dict[str, nn.Module]:
         """Networks to make pictures with, in evaluation mode: averages where there are some, else copies."""
         averaged = self.averages.networks if self.averages else {}
-        return {
+        made = {
             name: averaged[name] if name in averaged else copy.deepcopy(network).eval()
             for name, network in self.pipeline.networks.items()
             if name in self.pipeline.averaged
         }
+        for name, snapshot in self.pipeline.snapshots.items():
+            taken = self.images - self.settings.batch_size >= snapshot.at_images
+            made[name] = self.pipeline.networks[name] if taken else made[snapshot.of]
+        return made
 
     def take_step(self, draw: Draw) -> dict[str, UpdateReport]:
         """One step: every update of the pipeline that is due, in order, then the averages."""
+        self._take_snapshots()
         factor = self.settings.schedule.factor(self.progress)
         carries: list[dict[str, Tensor]] = [{} for _ in range(self.settings.accumulate)]
         reports: dict[str, UpdateReport] = {}
@@ -167,6 +174,8 @@ class Engine:
             with running(context), self.precision.computing():
                 losses = update.losses(context)
                 total = losses.total()
+            if number == 0 and self.audit.due(update, self.step):
+                self.audit.measure(update, losses, player.parameters.values(), player.scaler, self.processes)
             player.scaler.scale(total / len(batches)).backward()
             losses_finite &= torch.isfinite(total.detach())
             report.losses.append(_detached(losses))
@@ -183,6 +192,14 @@ class Engine:
         elif update.constrain is not None:
             with torch.no_grad():
                 update.constrain()
+
+    def _take_snapshots(self) -> None:
+        """Keep what networks are at the steps that the pipeline names: a matter of progress, so nothing to remember."""
+        for name, snapshot in self.pipeline.snapshots.items():
+            if 0 <= self.images - snapshot.at_images < self.settings.batch_size:
+                averaged = self.averages.networks if self.averages else {}
+                source = averaged.get(snapshot.of, self.pipeline.networks[snapshot.of])
+                self.pipeline.networks[name].load_state_dict(source.state_dict())
 
     def _copy_buffers(self) -> list[tuple[Tensor, Tensor]]:
         """Every buffer (batch-norm statistics) beside a copy: a forward pass writes into them before it can fail."""
@@ -239,8 +256,8 @@ class Engine:
             DivergedError: a weight is not finite; such a state is never written.
         """
         tensors: dict[str, Tensor] = {}
-        for name, network in self.pipeline.networks.items():
-            tensors |= _prefixed(f"network/{name}", network.state_dict())
+        for name in self._saved_networks():
+            tensors |= _prefixed(f"network/{name}", self.pipeline.networks[name].state_dict())
         for name, network in (self.averages.networks if self.averages else {}).items():
             tensors |= _prefixed(f"average/{name}", network.state_dict())
         for name, memory in self.pipeline.memories.items():
@@ -276,10 +293,14 @@ class Engine:
         Raises:
             ModelError: they belong to other networks.
         """
-        for name in self.pipeline.networks if names is None else names:
+        for name in self._saved_networks() if names is None else names:
             _load(self.pipeline.networks[name], f"network/{name}", state.tensors)
         if self.averages:
             self.averages.restart()
+
+    def _saved_networks(self) -> list[str]:
+        """All but those whose weights come from a file each time."""
+        return [name for name in self.pipeline.networks if name not in self.pipeline.pretrained]
 
     def roll_back(self, state: TrainingState) -> None:
         """Weights and optimizers as in `state`, but on with data and draws that have not been met yet."""

@@ -13,29 +13,35 @@ from i2i.training.engine import Engine
 def initialize_from(engine: Engine, path: Path) -> str:
     """Give the networks the weights found at `path`; returns a line that says what was taken.
 
-    A run or a checkpoint folder has all networks, discriminators too. A model file has those for inference; the others
-    keep their fresh weights.
+    A run or a checkpoint folder has all networks of its training, discriminators too; a model file has those for
+    inference. Networks that are not found there keep their fresh weights.
 
     Raises:
         ModelError: nothing there, damaged, or other networks.
     """
     if (path / CHECKPOINTS_FOLDER).is_dir():
         step, state = load_newest_checkpoint(path)
-        engine.load_networks(state)
-        return f"all networks start from {path}, step {step}"
+        return _take(engine, state, f"{path}, step {step}")
     if (path / "manifest.json").is_file():
-        engine.load_networks(load_checkpoint(path))
-        return f"all networks start from {path}"
+        return _take(engine, load_checkpoint(path), str(path))
     file = resolve_model(path)
     metadata, tensors = read_model_file(file)
-    found = sorted({entry.network for entry in metadata.entry_points.values()} & set(engine.pipeline.networks))
-    if not found:
-        raise ModelError(f"{file}: holds none of the networks {', '.join(engine.pipeline.networks)}")
     held = {
         f"network/{name}/{key.removeprefix(f'{name}.')}": tensor
-        for name in found
+        for name in sorted({entry.network for entry in metadata.entry_points.values()})
         for key, tensor in tensors.items()
         if key.startswith(f"{name}.")
     }
-    engine.load_networks(TrainingState(held, {}), names=found)
-    return f"{', '.join(found)} start from {file}; all other networks start fresh"
+    return _take(engine, TrainingState(held, {}), str(file))
+
+
+def _take(engine: Engine, state: TrainingState, origin: str) -> str:
+    """Load those networks of the engine that `state` holds."""
+    saved = [name for name in engine.pipeline.networks if name not in engine.pipeline.pretrained]
+    found = [name for name in saved if any(key.startswith(f"network/{name}/") for key in state.tensors)]
+    if not found:
+        raise ModelError(f"{origin}: holds none of the networks {', '.join(saved)}")
+    engine.load_networks(state, names=found)
+    if found == saved:
+        return f"all networks start from {origin}"
+    return f"{', '.join(found)} start from {origin}; all other networks start fresh"

@@ -189,8 +189,8 @@ def _diversity(run: Run) -> dict[str, float]:
 
 
 def fixed_samples(data: DataSet, stream: str, wanted: int) -> Sequence[np.ndarray]:
-    """Test samples, evenly spread, or the first training samples where there is no test set."""
-    if len(test := data.test.get(stream, ())):
+    """Test samples of one size, evenly spread, or the first training samples where there is no test set."""
+    if len(test := data.shown.get(stream, ()) or data.test.get(stream, ())):
         return [test[index] for index in spread(len(test), wanted)]
     train = data.train[stream]
     return [train[index] for index in range(min(wanted, train.images_per_epoch))]

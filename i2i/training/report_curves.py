@@ -10,8 +10,9 @@ from typing import Any, cast, get_args
 
 from i2i.core.losses.adversarial import AdversarialKind, equilibrium
 
-MOST_POINTS_PER_CURVE = 1000
-MOST_POINTS = 80_000
+# A curve is drawn some 400 pixels wide; all of them shall take no more of the page than its pictures.
+MOST_POINTS_PER_CURVE = 600
+MOST_POINTS = 30_000
 
 _LOWER_IS_BETTER = re.compile(r"(?i)fid|kid|lpips|loss|error|mae|mse|l1|l2|distance|consistency|seconds")
 # Gradient norms live on a scale of factors: beyond this ratio, equal distances in the panel are equal factors.
@@ -70,8 +71,9 @@ def curve_panels(rows: Sequence[Mapping[str, Any]], theory: Theory | None = None
     """Sort the rows' values into panels, each with the curves that share an axis.
 
     Returns:
-        Panels with section, title, series, lines and logarithmic. A series has name, steps, values, and `broken`: the
-        steps at which its value was not finite. A line has a value and a label: where a curve should end.
+        Panels with section, title, series, lines, logarithmic and a note that explains what is not common knowledge, or
+        "". A series has name, steps, values, and `broken`: the steps at which its value was not finite. A line has a
+        value and a label: where a curve should end.
     """
     theory = theory or Theory()
     curves: dict[str, tuple[list[int], list[float]]] = {}
@@ -83,7 +85,7 @@ def curve_panels(rows: Sequence[Mapping[str, Any]], theory: Theory | None = None
     if not theory.is_probability:
         # Of other losses than cross entropies the outputs are no log-odds: what looks like a probability is none.
         curves = {name: curve for name, curve in curves.items() if not name.endswith("_probability")}
-    curves = {name: curve for name, curve in curves.items() if not _repeats_its_loss(name, curves)}
+    curves = {name: curve for name, curve in curves.items() if not _repeats_another(name, curves)}
     limit = max(100, min(MOST_POINTS_PER_CURVE, MOST_POINTS // max(1, len(curves))))
     panels: dict[tuple[str, str], dict[str, Any]] = {}
     for name, (steps, values) in curves.items():
@@ -95,6 +97,7 @@ def curve_panels(rows: Sequence[Mapping[str, Any]], theory: Theory | None = None
     for panel in panels.values():
         panel["series"].sort(key=lambda series: (series["name"] != "total", series["name"]))
         panel["lines"] = _lines(panel, theory)
+        panel["note"] = _NOTES.get((panel["section"], panel["title"].split(": ")[-1]), "")
         panel["logarithmic"] = panel["section"] == "gradient_norm" and _spans_factors(panel["series"])
     return sorted(panels.values(), key=_panel_order)
 
@@ -183,14 +186,18 @@ def _lines(panel: Mapping[str, Any], theory: Theory) -> list[dict[str, Any]]:
         value = theory.judgement
     elif section == "loss" and "pair" in names:
         value = theory.discriminator
-    elif section == "loss" and names == {"total", "adversarial"}:
+    elif section == "loss" and "adversarial" in names and names <= {"total", "adversarial"}:
         value = theory.generator
     return [] if value is None else [{"value": float(f"{value:.5g}"), "label": label}]
 
 
-def _repeats_its_loss(name: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> bool:
-    """Whether this is a weighted loss of weight 1."""
-    return name.startswith("weighted/") and curves.get("loss/" + name.removeprefix("weighted/")) == curves[name]
+def _repeats_another(name: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> bool:
+    """Whether this is a weighted loss of weight 1, or the total of a single term."""
+    if name.startswith("weighted/"):
+        return curves.get("loss/" + name.removeprefix("weighted/")) == curves[name]
+    update, _, last = name.rpartition("/")
+    terms = [other for other in curves if other.startswith(f"{update}/") and other != name]
+    return name.startswith("loss/") and last == "total" and len(terms) == 1 and curves[terms[0]] == curves[name]
 
 
 def _spans_factors(series: Sequence[Mapping[str, Any]]) -> bool:
@@ -218,6 +225,23 @@ def _place(name: str) -> tuple[str, str, str]:
         return first, words(rest[0]), words(rest[0])
     return first, words(first), rest[0]
 
+
+_NOTES = {
+    ("sample", "diversity"): (
+        "Diversity: how different the pictures of a sheet are from each other, measured against real ones. 1 is as"
+        " varied as real pictures; 0 means that all are the same. Repeated: the share of them with a near twin on the"
+        " sheet."
+    ),
+    ("sample", "midtones"): (
+        "How many pixel values lie between the darkest and the brightest, measured against real pictures. Above 1"
+        " pictures are still soft; near 0 they are pure black and white, and the generator hardly learns any more."
+    ),
+    ("balance", "D(real) and D(fake)"): (
+        "The probability of being real that the discriminator gives to real and to generated pictures. At the dashed"
+        " line it cannot tell them apart."
+    ),
+}
+"""By section and title of a panel: what it shows, for those who have not read the method's paper."""
 
 _SECTIONS = (
     "validation",

@@ -18,20 +18,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from i2i.training.sheets import BACKGROUND, INK, film, read_grid
 
-MOST_SHEETS = 60
-MOST_SHEETS_PER_NAME = 24
-SHEETS_BYTES = 2_800_000
+MOST_SHEETS = 40
+MOST_SHEETS_PER_NAME = 16
+SHEETS_BYTES = 800_000
 MOST_ANIMATION_FRAMES = 40
-ANIMATION_COLOURS = 128
-ANIMATIONS_BYTES = 2_400_000
+ANIMATIONS_BYTES = 550_000
 FILM_ROWS, FILM_COLUMNS = 8, 8
-FILMS_BYTES = 600_000
+FILMS_BYTES = 150_000
 
 _SHEET_FILE = re.compile(r"step_(\d+)_(.+)\.(?:png|jpg)")
-# Tried in turn until a sheet fits its share of the page: longest side in pixels, JPEG quality.
-_SHEET_SIZES = ((1600, 88), (1400, 82), (1200, 80), (1000, 78), (800, 72), (640, 66), (480, 60), (320, 50))
-# Tried in turn until an animation fits: longest side in pixels, most frames.
-_ANIMATION_SIZES = ((512, 40), (448, 32), (384, 28), (352, 24), (320, 20), (288, 16), (256, 14), (192, 12), (128, 12))
+# Tried in turn until a sheet fits its share of the page: longest side in pixels, WebP quality.
+_SHEET_SIZES = ((1600, 84), (1200, 80), (1000, 76), (800, 72), (720, 64), (640, 56), (480, 50), (320, 40))
+# Tried in turn until an animation fits: longest side in pixels, most frames, WebP quality.
+_ANIMATION_SIZES = (
+    (512, 40, 70), (512, 32, 60), (448, 28, 55), (384, 24, 50), (352, 20, 50), (320, 16, 45), (256, 14, 45),
+    (192, 12, 40), (128, 12, 30),
+)  # fmt: skip
+# Of 0 (fast) to 6 (small). The page is written anew at every checkpoint, so it must not take long.
+_WEBP_EFFORT = 2
 _FRAME_MILLISECONDS, _LAST_FRAME_MILLISECONDS = 220, 2200
 _CAPTION_PIXELS = 22
 _log = logging.getLogger(__name__)
@@ -55,14 +59,18 @@ def sample_sheets(folder: Path, total_bytes: int = SHEETS_BYTES) -> list[dict[st
     share = _raw_bytes(total_bytes) // max(1, shares)
     groups = []
     for name, sheets in chosen.items():
-        frames = []
+        frames, size = [], 0
         for index, (step, path) in enumerate(sheets):
             picture = _open(path)
             if picture is None:
                 _log.warning("%s: left out of the report: it cannot be read", path)
                 continue
-            encoded = _encode(picture, 3 * share if index == len(sheets) - 1 else share, str(path))
-            if encoded is not None:
+            is_newest = index == len(sheets) - 1
+            # Neighbours are alike: sizes far finer than that of the one before need no trial.
+            encoded, size = _encode(picture, 3 * share if is_newest else share, 0 if is_newest else max(0, size - 2))
+            if encoded is None:
+                _log.warning("%s: left out of the report: too many sheets for one page", path)
+            else:
                 frames.append({"step": step, **encoded})
         if frames:
             groups.append({"name": name, "frames": frames})
@@ -120,20 +128,21 @@ def _early_and_late(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[
 
 
 def _animation(paths: Sequence[tuple[int, Path]], most_bytes: int) -> dict[str, Any] | None:
-    """A GIF of a grid over time, every frame under its step."""
+    """A moving WebP of a grid over time, every frame under its step."""
     pictures = [(step, _open(path)) for step, path in _spread(paths, MOST_ANIMATION_FRAMES)]
     readable = [(step, picture) for step, picture in pictures if picture is not None]
     readable = [(step, picture) for step, picture in readable if picture.size == readable[-1][1].size]
-    for longest, most in _ANIMATION_SIZES:
+    for longest, most, quality in _ANIMATION_SIZES:
         chosen = _spread(readable, most)
         newest = _frame(*chosen[-1], longest)
-        # The newest is the richest, so this estimate errs on the safe side; only what passes is drawn in full.
-        if len(_gif([newest])) * len(chosen) > most_bytes:
+        # Frames have much in common with those before them; only what may fit is drawn in full.
+        middle = _frame(*chosen[len(chosen) // 2], longest)
+        if len(_moving([middle, newest], quality)) * len(chosen) / 2 > most_bytes:
             continue
-        data = _gif([_frame(step, picture, longest) for step, picture in chosen])
+        data = _moving([_frame(step, picture, longest) for step, picture in chosen], quality)
         if len(data) <= most_bytes:
             return {
-                "url": "data:image/gif;base64," + base64.b64encode(data).decode(),
+                "url": "data:image/webp;base64," + base64.b64encode(data).decode(),
                 "width": newest.width,
                 "height": newest.height,
                 "steps": [step for step, _ in chosen],
@@ -151,21 +160,14 @@ def _frame(step: int, picture: Image.Image, longest: int) -> Image.Image:
     return canvas
 
 
-def _gif(frames: Sequence[Image.Image]) -> bytes:
-    reduced = [_few_colours(frame) for frame in frames]
-    durations = [_FRAME_MILLISECONDS] * (len(reduced) - 1) + [_LAST_FRAME_MILLISECONDS]
+def _moving(frames: Sequence[Image.Image], quality: int) -> bytes:
+    durations = [_FRAME_MILLISECONDS] * (len(frames) - 1) + [_LAST_FRAME_MILLISECONDS]
     buffer = io.BytesIO()
-    reduced[0].save(buffer, format="GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0)
+    frames[0].save(
+        buffer, format="WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=quality,
+        method=_WEBP_EFFORT,
+    )  # fmt: skip
     return buffer.getvalue()
-
-
-def _few_colours(frame: Image.Image) -> Image.Image:
-    """Grey pictures keep every level; others get a palette, without dithering: its noise is what compresses worst."""
-    levels = np.asarray(frame).astype(np.int16)
-    if int((levels.max(axis=2) - levels.min(axis=2)).max()) <= 4:
-        return frame.convert("L")
-    # By far the fastest method, ten times that of the median cut, and as good for thumbnails.
-    return frame.quantize(ANIMATION_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
 def _film(paths: Sequence[tuple[int, Path]], most_bytes: int) -> dict[str, Any] | None:
@@ -180,7 +182,7 @@ def _film(paths: Sequence[tuple[int, Path]], most_bytes: int) -> dict[str, Any] 
     if len(frames) < 2:
         return None
     columns = min(FILM_COLUMNS, len(frames[-1][1]))
-    encoded = _encode(Image.fromarray(film(frames, columns)), most_bytes, "the film of fixed latents")
+    encoded, _ = _encode(Image.fromarray(film(frames, columns)), most_bytes)
     return encoded and {**encoded, "steps": [step for step, _ in frames]}
 
 
@@ -205,16 +207,19 @@ def _raw_bytes(url_bytes: int) -> int:
     return int(url_bytes * 0.75)
 
 
-def _encode(picture: Image.Image, most_bytes: int, name: str) -> dict[str, Any] | None:
-    """A picture as the finest JPEG that fits: url, and the width and height at which it was drawn."""
-    for longest, quality in _SHEET_SIZES:
+def _encode(picture: Image.Image, most_bytes: int, finest: int = 0) -> tuple[dict[str, Any] | None, int]:
+    """A picture as the finest WebP that fits, from number `finest` of the sizes on, and the number of its size.
+
+    Returns:
+        url, and the width and height at which it was drawn; None where no size fits.
+    """
+    for index, (longest, quality) in list(enumerate(_SHEET_SIZES))[finest:]:
         smaller = picture.copy()
         smaller.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        smaller.save(buffer, format="JPEG", quality=quality, optimize=True, progressive=True)
+        smaller.save(buffer, format="WEBP", quality=quality, method=_WEBP_EFFORT)
         data = buffer.getvalue()
         if len(data) <= most_bytes:
-            url = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-            return {"url": url, "width": picture.width, "height": picture.height}
-    _log.warning("%s: left out of the report: too many sheets for one page", name)
-    return None
+            url = "data:image/webp;base64," + base64.b64encode(data).decode()
+            return {"url": url, "width": picture.width, "height": picture.height}, index
+    return None, len(_SHEET_SIZES) - 1

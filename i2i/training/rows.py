@@ -32,6 +32,7 @@ def row_values(engine: Engine, reports: Mapping[str, UpdateReport]) -> dict[str,
         stacked = torch.stack([value.detach().to(engine.precision.weights_dtype) for value in values.values()])
         numbers |= dict(zip(values, engine.processes.mean(stacked).tolist(), strict=True))
     numbers |= {f"learning_rate/{name}": player.learning_rate for name, player in engine.players.items()}
+    numbers |= {f"term_gradient_norm/{name}": norm for name, norm in engine.audit.read().items()}
     numbers["updates/skipped"] = float(engine.skipped_updates)
     return numbers
 

@@ -86,4 +86,47 @@ class StepSchedule:
         return self.multiplier ** (_completed(progress, self.unit) // self.every)
 
 
-ScheduleSettings = ConstantSchedule | LinearSchedule | CosineSchedule | StepSchedule
+@dataclass(frozen=True, kw_only=True)
+class SchedulePiece:
+    """One stretch of a piecewise schedule: from `start` to `end` times the full rate over `length` units."""
+
+    length: int
+    start: float = 1.0
+    end: float = 1.0
+    shape: Literal["linear", "cosine"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"length is {self.length}; needs at least 1")
+        if self.start < 0 or self.end < 0:
+            raise ValueError(f"start is {self.start:g} and end {self.end:g}; neither can be negative")
+
+    def factor(self, completed: int) -> float:
+        fraction = min(1.0, completed / self.length)
+        if self.shape == "cosine":
+            fraction = (1.0 - math.cos(math.pi * fraction)) / 2.0
+        return self.start + (self.end - self.start) * fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class PiecewiseSchedule:
+    """Stretches one after the other, for trainings of several phases; beyond the last its end stays."""
+
+    kind: Literal["piecewise"] = "piecewise"
+    pieces: tuple[SchedulePiece, ...]
+    unit: Unit = "images"
+
+    def __post_init__(self) -> None:
+        if not self.pieces:
+            raise ValueError("pieces is empty; needs at least one")
+
+    def factor(self, progress: Progress) -> float:
+        completed = _completed(progress, self.unit)
+        for piece in self.pieces[:-1]:
+            if completed < piece.length:
+                return piece.factor(completed)
+            completed -= piece.length
+        return self.pieces[-1].factor(completed)
+
+
+ScheduleSettings = ConstantSchedule | LinearSchedule | CosineSchedule | StepSchedule | PiecewiseSchedule

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2i.core.ramp import CosineRamp, bounds
+from i2i.training.loss_audit import LossAuditSettings
 from i2i.training.schedule import ConstantSchedule, ScheduleSettings
 from i2i.training.watchdog import WatchdogSettings
 
@@ -151,6 +152,7 @@ class TrainingSettings:
     """Processes that prepare pictures; 0 prepares them between steps."""
     nonfinite: NonfiniteSettings = field(default_factory=NonfiniteSettings)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
+    loss_audit: LossAuditSettings = field(default_factory=LossAuditSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     samples: SampleSettings = field(default_factory=SampleSettings)

@@ -6,6 +6,7 @@ bounded queue: training neither waits for it nor stops because of it.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import netrc
@@ -19,6 +20,8 @@ from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
+
+from i2i.data.cache import default_cache_folder
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ def open_sinks(settings: TrackingSettings, run_folder: Path, message: Callable[[
             message("wandb is not installed: metrics stay in the run folder (pip install wandb)")
         else:
             if mode == "offline" and settings.wandb != "offline":
-                message("wandb: no key found, recording offline; `wandb login`, then `wandb sync` uploads it")
+                _say_once("wandb: no key, recorded offline in the run (tracking.wandb=disabled: not at all)", message)
             sinks.append(BackgroundSink(WandbSink(Path(run_folder), settings.project, mode)))
     if settings.tensorboard:
         if importlib.util.find_spec("tensorboard") is None:
@@ -101,6 +104,19 @@ def wandb_mode(settings: TrackingSettings, environment: Mapping[str, str]) -> Li
     if wish in ("auto", "online"):
         return "online" if _has_wandb_key(environment) else "offline"
     return wish
+
+
+def _say_once(text: str, message: Callable[[str], None]) -> None:
+    """Pass on a text that this machine has not been told yet; whoever clears the cache hears it again."""
+    told = default_cache_folder() / "told" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    if told.exists():
+        return
+    message(text)
+    try:
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.touch()
+    except OSError:
+        _log.debug("%s cannot be written, so it will be said again: %s", told, text)
 
 
 class BackgroundSink:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from i2i.evaluation.psnr import l1, psnr
+from i2i.evaluation.upscaling import luma_psnr
 from i2i.pipelines.protocol import PictureEntryPoint, Pipeline
 from i2i.training.precision import Precision
 from i2i.training.sheets import to_uint8
 
 _PICTURES_AT_ONCE = 4
+_Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Scores:
     """What a validation found."""
 
     values: Mapping[str, float]
-    """By metric: ``psnr_<entry point>`` (dB), ``l1_<entry point>`` (grey levels), ``consistency`` (in [0, 2])."""
+    """By metric: ``psnr_<entry point>`` (dB) and ``l1_<entry point>`` (grey levels) of translations,
+    ``psnr_y_<entry point>`` (dB, luma without a border of `scale` pixels) of enlargements, ``consistency`` in [0, 2]."""
     deciding: float
     """One number to rank checkpoints by; higher is better."""
 
@@ -46,7 +49,7 @@ class Validation:
         scored = aligned or pipeline.consistency is not None
         shortest = min((len(test.get(stream, ())) for stream in pipeline.streams), default=0) if scored else 0
         picked = spread(shortest, pictures)
-        self._pictures = {stream: np.stack([test[stream][i] for i in picked]) for stream in pipeline.streams if picked}
+        self._pictures = {stream: [test[stream][i] for i in picked] for stream in pipeline.streams if picked}
 
     def __bool__(self) -> bool:
         """Whether there is anything to score: a method without truth and without a way back has no validation."""
@@ -54,37 +57,53 @@ class Validation:
 
     @torch.inference_mode()
     def score(self, networks: Mapping[str, nn.Module]) -> Scores:
-        """With known counterparts PSNR and L1 of every entry point, else the pipeline's consistency."""
+        """With known counterparts PSNR (and L1) of every entry point, else the pipeline's consistency."""
         with self._precision.computing():
             return self._score_pairs(networks) if self._aligned else self._score_consistency(networks)
 
     def _score_consistency(self, networks: Mapping[str, nn.Module]) -> Scores:
         consistency_of = self._pipeline.consistency
         assert consistency_of is not None, "no pictures were picked then"
-        scores = torch.cat([consistency_of(networks, batch).float() for batch in self._batches()])
-        consistency = float(scores.mean())
+        scores = [
+            consistency_of(networks, {name: to_batch(pictures, self._precision) for name, pictures in batch.items()})
+            for batch in self._batches(self._pipeline.streams)
+        ]
+        consistency = float(torch.cat([score.float() for score in scores]).mean())
         return Scores({"consistency": consistency}, -consistency)
 
     def _score_pairs(self, networks: Mapping[str, nn.Module]) -> Scores:
         values: dict[str, float] = {}
+        deciding: list[float] = []
         for name, entry in self._pipeline.entry_points.items():
             if not isinstance(entry, PictureEntryPoint) or entry.domains is None:
                 continue
-            source, target = entry.domains
-            made = np.concatenate([to_uint8(networks[entry.network](batch[source])) for batch in self._batches()])
-            truth = self._pictures[target]
-            values[f"psnr_{name}"] = float(np.mean([psnr(a, b) for a, b in zip(made, truth, strict=True)]))
-            values[f"l1_{name}"] = float(np.mean([l1(a, b) for a, b in zip(made, truth, strict=True)]))
-        return Scores(values, float(np.mean([value for name, value in values.items() if name.startswith("psnr_")])))
+            scores = self._score_entry_point(networks[entry.network], entry)
+            values |= {f"{metric}_{name}": float(np.mean(numbers)) for metric, numbers in scores.items()}
+            deciding += [values[f"{metric}_{name}"] for metric in scores if metric.startswith("psnr")]
+        return Scores(values, float(np.mean(deciding)))
 
-    def _batches(self) -> list[Mapping[str, Tensor]]:
-        count = len(next(iter(self._pictures.values())))
+    def _score_entry_point(self, network: nn.Module, entry: PictureEntryPoint) -> dict[str, list[float]]:
+        """Each metric of every test picture."""
+        assert entry.domains is not None
+        source, target = entry.domains
+        metrics: dict[str, _Metric] = {"psnr": psnr, "l1": l1}
+        if entry.scale > 1:
+            metrics = {"psnr_y": lambda made, truth: luma_psnr(made, truth, border_pixels=entry.scale)}
+        found: dict[str, list[float]] = {metric: [] for metric in metrics}
+        for batch in self._batches(entry.domains):
+            made = to_uint8(network(to_batch(batch[source], self._precision)))
+            for metric, measure in metrics.items():
+                found[metric] += [measure(a, b) for a, b in zip(made, batch[target], strict=True)]
+        return found
+
+    def _batches(self, streams: Sequence[str]) -> list[Mapping[str, Sequence[np.ndarray]]]:
+        """A few pictures at a time; one at a time where sizes differ, so that they can be stacked."""
+        count = len(self._pictures[streams[0]])
+        equal = all(len({picture.shape for picture in self._pictures[stream]}) == 1 for stream in streams)
+        size = _PICTURES_AT_ONCE if equal else 1
         return [
-            {
-                stream: to_batch(stack[i : i + _PICTURES_AT_ONCE], self._precision)
-                for stream, stack in self._pictures.items()
-            }
-            for i in range(0, count, _PICTURES_AT_ONCE)
+            {stream: self._pictures[stream][first : first + size] for stream in streams}
+            for first in range(0, count, size)
         ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from i2i.cli import main
 from i2i.commands import data
@@ -50,6 +52,29 @@ def test_check_fails_when_nothing_is_usable(tmp_path: Path, as_json: bool) -> No
     assert caught.value.exit_code == 4
 
 
+def test_check_says_what_a_size_would_enlarge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path, 2, side=24)
+    write_pictures(tmp_path, 1, side=40, prefix="large")
+    assert main(["data", "check", str(tmp_path), "--size", "32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == ["smaller than the size of the training, enlarged: 2", "  00.png", "  01.png"]
+    assert main(["data", "check", str(tmp_path)]) == 0
+    assert "enlarged" not in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path), "--size", "0"]) == 2
+    assert "the size is 0 pixels - give --size 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["check"], ["prepare", "--size", "16", "out"]])
+def test_a_source_that_is_not_there_may_be_a_slip_of_the_pen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name, hint in {"phtos": "did you mean photos?", "elsewhere/x": "check the spelling"}.items():
+        assert main(["data", words[0], name, *words[1:]]) == 4
+        assert capsys.readouterr().err == f"i2i: error: {name}: no such file or folder - {hint}\n"
+
+
 def test_fetch_knows_its_sets(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no published set 'horse' - known: horse2zebra"):
         data.fetch("horse", to=tmp_path)
@@ -82,6 +107,36 @@ def test_prepare_says_what_it_made_and_left_out(tmp_path: Path, capsys: pytest.C
     assert lines[2] == "  00.png: from 24 x 24"
     assert lines[-2:] == ["left out, same file: 1", "  twin.png: as 00.png"]
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_prepare_says_what_it_changed_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = tmp_path / "raw"
+    write_pictures(raw / "cats", 3, side=24)
+    write_pictures(raw / "dogs" / "2019", 2, side=24, seed=1)
+    Image.new("RGB", (30, 40), "red").save(raw / "dogs" / "tall.png")
+    Image.new("RGBA", (24, 24), "blue").save(raw / "dogs" / "clear.png")
+    Image.new("CMYK", (24, 24), (9, 99, 199, 0)).save(raw / "dogs" / "print.jpg")
+    Image.fromarray(np.arange(0, 57600, 100, dtype=np.uint16).reshape(24, 24)).save(raw / "dogs" / "deep.png")
+    for name in ("notes.txt", "list.txt", "cats/moving.gif", "cats/plain", ".hidden"):
+        (raw / name).write_text("no picture")
+    assert main(["data", "prepare", str(raw), str(tmp_path / "out"), "--size", "24"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "folders as in the source: cats 3, dogs 4, dogs/2019 2",
+        "cut to the square in their middle (--crop none squeezes instead): 1",
+        "16 bits, reduced to 8: 1",
+        "  dogs/deep.png",
+        "transparent, put on white: 1",
+        "  dogs/clear.png",
+        "CMYK, converted to RGB without their colour profile: 1",
+        "  dogs/print.jpg",
+        "ignored, no pictures: 4 (.txt 2, .gif 1, no ending 1)",
+    ]
+    assert main(["data", "prepare", str(raw), str(tmp_path / "other"), "--size", "24", "--crop", "none", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["counts"]["changes"] == {
+        "16 bits to 8": 1, "CMYK to RGB": 1, "squeezed": 1, "transparent parts to white": 1,
+    }  # fmt: skip
+    assert (result["counts"]["ignored"], len(result["ignored"])) == (4, 4)
 
 
 def test_prepare_as_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,3 +167,10 @@ def test_processes_are_mentioned_where_there_are_several(
 ) -> None:
     assert train(recipe, *SHORT, "-o", tmp_path / "run") == 0
     assert f"{tmp_path / 'run'}: fp32 on cpu\n" in capsys.readouterr().err
+
+
+def test_what_is_worth_knowing_is_noted_at_the_start(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(recipe, *SHORT, "--set", "training.batch_size=8", "-o", tmp_path / "run") == 0
+    assert "note: training.batch_size 8 is more than the 7 training pictures: " in capsys.readouterr().err

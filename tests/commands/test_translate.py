@@ -13,7 +13,7 @@ from PIL import Image
 
 from i2i.cli import main
 from i2i.inference.image_model import ImageModel
-from tests.inference.models import write_constant_model, write_generator
+from tests.inference.models import write_constant_model, write_generator, write_nearest_upscaler, write_upscaler
 
 RED, GREEN = [200, 40, 40], [40, 200, 40]
 
@@ -240,3 +240,48 @@ def test_an_interruption_ends_with_130(
     monkeypatch.setattr(ImageModel, "translate_array", interrupt)
     assert translate("--model", model, folder, "-o", tmp_path / "out") == 130
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_upscaler_takes_a_strength_and_corrects(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_upscaler(tmp_path / "up" / "model.safetensors")
+    results = []
+    for name, options in (
+        ("default", []), ("full", ["--strength", 1]), ("less", ["--strength", 0.25]), ("true", ["--consistent"]),
+    ):  # fmt: skip
+        out = tmp_path / name
+        assert translate("--model", model, folder / "odd.png", "-o", out, "--json", "--quiet", *options) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["scale"], said["strength"]) == (2, 0.25 if name == "less" else 1)
+        assert said["consistent"] == (name == "true")
+        results.append(pixels(out / "odd.png"))
+    default, full, less, true = results
+    assert default.shape == (134, 106, 3)
+    assert np.array_equal(default, full)
+    assert not np.array_equal(default, less)
+    assert not np.array_equal(default, true)
+
+
+def test_upscaling_counts_the_pixels_it_writes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_nearest_upscaler(tmp_path / "up" / "model.safetensors")
+    assert translate("--model", model, folder, "-o", tmp_path / "out", "--max-pixels", 10_000) == 7
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: "))
+    assert "odd.png: 53 x 67 becomes 106 x 134, 14,204 pixels, the limit is 10,000" in line
+    assert pixels(tmp_path / "out" / "grey.png").shape == (60, 40), "grey stays grey"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(("--strength", 0.5), "also holds a network trained on pixels"), (("--consistent",), "keeps the size")],
+    ids=["strength", "consistent"],
+)
+def test_what_a_translator_cannot_do_is_a_usage_error(
+    model: Path, folder: Path, options: tuple, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate("--model", model, folder, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert not folder.with_name("in_translated").exists()

@@ -17,7 +17,7 @@ from i2i.core.step import Progress, StepContext, running
 
 KINDS: tuple[AdversarialKind, ...] = get_args(AdversarialKind)
 SMOOTHABLE: tuple[AdversarialKind, ...] = ("minimax", "nonsaturating", "maximum_likelihood", "lsgan")
-RELATIVISTIC: tuple[AdversarialKind, ...] = ("relativistic_average", "relativistic")
+RELATIVISTIC: tuple[AdversarialKind, ...] = ("relativistic_average", "relativistic_average_detached", "relativistic")
 
 
 def judged(*logits: Tensor) -> DiscriminatorOutput:
@@ -43,6 +43,7 @@ def test_by_hand() -> None:
         "hinge": ({"real": 0.0, "fake": 0.5}, 0.5),
         "wasserstein": ({"real": -2.0, "fake": -0.5}, 0.5),
         "relativistic_average": ({"real": 0.078889, "fake": 0.078889}, 2 * 2.5788897),
+        "relativistic_average_detached": ({"real": 0.078889 / 2, "fake": 0.078889 / 2}, 2.5788897),
         "relativistic": ({"pair": 0.078889}, 2.578889),
     }
     assert set(expected) == set(KINDS)
@@ -63,6 +64,38 @@ def test_the_relativistic_average_compares_with_the_mean_of_the_other_side() -> 
     # The generator minimises the same two with the roles exchanged.
     exchanged = loss.discriminator(fake, real)
     torch.testing.assert_close(loss.generator(real, fake), total(exchanged))
+
+
+def test_the_detached_average_has_half_the_values_and_other_gradients() -> None:
+    """Every mean is a constant to the discriminator; to the generator, only that of the real pictures."""
+    paper, released = adversarial_loss("relativistic_average"), adversarial_loss("relativistic_average_detached")
+    real, fake = values(0, 5, 1).requires_grad_(), (values(1, 5, 1) - 1).requires_grad_()
+    theirs, ours = (
+        total(paper.discriminator(judged(real), judged(fake))),
+        released.discriminator(judged(real), judged(fake)),
+    )
+    torch.testing.assert_close(total(ours), theirs / 2)
+    mean_real, mean_fake = float(real.detach().mean()), float(fake.detach().mean())
+    expected = {
+        "real": (-torch.sigmoid(mean_fake - real) / 2 / len(real), None),
+        "fake": (None, torch.sigmoid(fake - mean_real) / 2 / len(fake)),
+    }
+    for name, wanted in expected.items():
+        for gradient, leaf in zip(wanted, (real, fake), strict=True):
+            (found,) = torch.autograd.grad(ours[name], leaf, retain_graph=True, allow_unused=True)
+            assert (found is None) == (gradient is None)
+            if gradient is not None and found is not None:
+                torch.testing.assert_close(found, gradient.detach())
+    (of_paper,) = torch.autograd.grad(theirs, real, retain_graph=True)
+    (of_released,) = torch.autograd.grad(total(ours), real)
+    assert float((of_released - of_paper / 2).norm() / (of_paper / 2).norm()) > 0.1
+    # The generator's real logits come from pictures it did not make, so detaching them takes nothing away.
+    half = paper.generator(judged(real), judged(fake)) / 2
+    made = released.generator(judged(real), judged(fake))
+    torch.testing.assert_close(made, half)
+    (slope,) = torch.autograd.grad(made, fake, retain_graph=True)
+    torch.testing.assert_close(slope, torch.autograd.grad(half, fake)[0])
+    assert torch.autograd.grad(made, real, allow_unused=True) == (None,)
 
 
 def test_relativistic_pairs_are_matched_by_their_place() -> None:
@@ -101,7 +134,8 @@ def test_players_pull_in_opposite_directions(kind: AdversarialKind) -> None:
     assert real_slope < 0 < fake_slope
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# What is detached has another gradient than finite differences show, on purpose.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("detached")])
 def test_gradients_of_both_orders_are_right(kind: AdversarialKind) -> None:
     loss = adversarial_loss(kind, 0.9 if kind in SMOOTHABLE else 1.0)
 
@@ -167,8 +201,9 @@ class TwoHalves:
         raise NotImplementedError
 
 
-def test_means_of_the_relativistic_average_are_those_of_the_joined_batch() -> None:
-    loss = adversarial_loss("relativistic_average")
+@pytest.mark.parametrize("kind", ["relativistic_average", "relativistic_average_detached"])
+def test_means_of_the_relativistic_average_are_those_of_the_joined_batch(kind: AdversarialKind) -> None:
+    loss = adversarial_loss(kind)
     real, fake = values(0, 6, 1), values(1, 6, 1) - 1
     whole = loss.discriminator(judged(real), judged(fake))
     halves = []

@@ -140,3 +140,17 @@ def test_virtual_batch_norm_starts_as_batch_norm_and_batch_norm_without_scales_i
     assert abs(virtual.weight.mean() - 1.0) < 0.004 and 0.015 < virtual.weight.std() < 0.025
     assert not virtual.bias.any()
     initialize(BatchNorm(3, affine=False), InitializationSettings(), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_factor_multiplies_what_the_law_gave(kind: Literal["normal", "xavier", "kaiming", "orthogonal"]) -> None:
+    whole, tenth = initialized(3, kind=kind), initialized(3, kind=kind, factor=0.1)
+    for large, small in zip(weights(whole), weights(tenth), strict=True):
+        torch.testing.assert_close(small, 0.1 * large)
+    # Not the scales of batch norm: a tenth there would silence the layer.
+    assert torch.equal(whole.get_parameter("1.weight"), tenth.get_parameter("1.weight"))
+
+
+def test_factor_has_a_range() -> None:
+    with pytest.raises(ValueError, match="factor is 0; must be above 0"):
+        InitializationSettings(factor=0)

@@ -66,6 +66,21 @@ def test_what_is_too_large_is_never_decoded(folder: Path, monkeypatch: pytest.Mo
     assert len(check_folder(folder, max_pixels=10).too_large) == 13
 
 
+def test_what_a_size_would_enlarge_is_listed(folder: Path) -> None:
+    assert check_folder(folder).enlarged == []
+    assert check_folder(folder, size_pixels=20).enlarged == []
+    small = check_folder(folder, size_pixels=24).enlarged
+    assert "grey.png" in small and "00.png" not in small and "small.png" not in small
+
+
+def test_a_folder_that_is_not_there_may_have_a_near_name(tmp_path: Path) -> None:
+    (tmp_path / "horses").mkdir()
+    with pytest.raises(DataError, match=r"hroses: no such file or folder - did you mean .*horses\?$"):
+        check_folder(tmp_path / "hroses")
+    with pytest.raises(DataError, match=r"pictures: no such file or folder - check the spelling$"):
+        check_folder(tmp_path / "nowhere" / "pictures")
+
+
 def test_the_report_is_json(folder: Path) -> None:
     report = check_folder(folder)
     assert json.loads(json.dumps(report.to_json()))["duplicates"] == [["01.png", "sub/same as 01.bmp"]]

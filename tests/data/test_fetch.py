@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from i2i.data.fetch import CATALOGUE, PublishedSet, fetch_set
+from i2i.cli import main
+from i2i.data.fetch import CATALOGUE, PublishedFile, PublishedSet, fetch_file, fetch_set, weights_folder
 from i2i.errors import DataError, StorageError
 
 _COUNTS = {"trainA": 3, "trainB": 2, "testA": 1, "testB": 1}
@@ -255,3 +256,37 @@ def test_the_catalogue_says_what_was_published() -> None:
     assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
     assert (entry.archive_bytes, sum(entry.pictures.values())) == (116_867_962, 1067 + 1334 + 120 + 140)
     assert all(name == entry.name for name, entry in CATALOGUE.items())
+
+
+def test_a_single_file_is_fetched_checked_and_left_alone(site: _Site, tmp_path: Path) -> None:
+    entry = PublishedFile(
+        name="tiny", url=site.url, archive_bytes=len(site.content), sha256=hashlib.sha256(site.content).hexdigest()
+    )
+    site.cut_after = [1000]
+    file = fetch_file(entry, tmp_path / "new" / "weights")
+    assert file == tmp_path / "new" / "weights" / "tiny.zip" and file.read_bytes() == site.content
+    assert [path.name for path in file.parent.iterdir()] == ["tiny.zip"]
+    requests = len(site.requests)
+    assert fetch_file(entry, file.parent) == file
+    assert len(site.requests) == requests == 2
+    file.write_bytes(b"something else")
+    with pytest.raises(
+        DataError, match=r"is not the tiny file \(14 bytes in place of .*\) - remove .* and fetch again"
+    ):
+        fetch_file(entry, file.parent)
+
+
+def test_weights_go_into_the_cache_by_command(
+    site: _Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = PublishedFile(
+        name="tiny", url=site.url, archive_bytes=len(site.content), sha256=hashlib.sha256(site.content).hexdigest()
+    )
+    monkeypatch.setattr("i2i.commands.data.PUBLISHED_WEIGHTS", {"tiny": entry})
+    assert main(["data", "fetch", "tiny"]) == 0
+    assert (weights_folder() / "tiny.zip").read_bytes() == site.content
+    assert capsys.readouterr().out == f"{weights_folder() / 'tiny.zip'}: {len(site.content):,} bytes, as published\n"
+    assert main(["data", "fetch", "tiny", "--to", str(tmp_path / "elsewhere"), "--quiet"]) == 0
+    assert (tmp_path / "elsewhere" / "tiny.zip").read_bytes() == site.content
+    assert main(["data", "fetch", "nothing"]) == 2
+    assert "known: horse2zebra, tiny" in capsys.readouterr().err

@@ -72,7 +72,9 @@ def test_a_set_is_offered_only_where_it_would_lie(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"i2i data fetch horse2zebra --to sets$"):
         find_pictures(Path("sets/horse2zebra/trainA"), fetch="horse2zebra")
-    with pytest.raises(MissingFolderError, match=r"^my_horses: no such folder - create it, or name another folder$"):
+    with pytest.raises(
+        MissingFolderError, match=r"^my_horses: no such folder - check the spelling, or put the pictures there$"
+    ):
         find_pictures(Path("my_horses"), fetch="horse2zebra")
 
 

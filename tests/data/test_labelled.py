@@ -146,9 +146,9 @@ def test_what_changes_the_set_changes_its_hash(tmp_path: Path) -> None:
     assert len(set(hashes)) == 4 and all(len(digest) == 64 for digest in hashes)
 
 
-def _loose(root: Path) -> None:
+def _loose(root: Path, count: int = 1) -> None:
     _classes(root, a=1, b=1)
-    write_pictures(root, 1, seed=8)
+    write_pictures(root, count, seed=8)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,7 @@ def _loose(root: Path) -> None:
             r"its folders are test, train, .* set data\.root to .*set/train",
         ),
         (_loose, r"set/00\.png: lies in no class folder - move it into one"),
+        (lambda root: _loose(root, 3), r"00\.png: lies in no class folder, and so do 2 more of 5 pictures - move each"),
         (lambda root: _classes(root), "set: no such folder"),
         (lambda root: root.mkdir(), "set: holds no pictures"),
     ],

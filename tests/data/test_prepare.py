@@ -68,11 +68,13 @@ def test_what_is_made_of_a_folder(source: Path, tmp_path: Path) -> None:
     assert listing["counts"] == {
         "found": 10,
         "kept": 6,
-        "enlarged": 1,
+        "changes": {"cropped": 1, "enlarged": 1},
         "left_out": 4,
         "left_out_by_reason": {"same file": 1, "same pixels": 1, "too small": 1, "unreadable": 1},
+        "ignored": 1,
         "by_folder": {"cats": 3, "dogs": 3},
     }
+    assert listing["ignored"] == ["notes.txt"]
     assert listing["source_sizes"] == {"24x24": 5, "40x17": 1}
     left_out = {item["source"]: (item["reason"], item["detail"]) for item in listing["left_out"]}
     assert left_out["dogs/twin.png"] == ("same file", "as cats/01.png")
@@ -83,7 +85,7 @@ def test_what_is_made_of_a_folder(source: Path, tmp_path: Path) -> None:
         content = files[entry["name"]]
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert entry["source"] == entry["name"]
-        assert entry["enlarged"] == (entry["name"] == "dogs/small.png")
+        assert entry["changes"] == (["cropped", "enlarged"] if entry["name"] == "dogs/small.png" else [])
     assert listing["bytes"] == sum(len(content) for content in files.values())
     assert [path.name for path in out.parent.iterdir()] == ["set"], "nothing else is left"
 
@@ -94,6 +96,52 @@ def test_the_result_is_fit_for_training(source: Path, tmp_path: Path) -> None:
     data = open_streams(settings, seed=0)
     assert data.class_names == ("cats", "dogs") and data.report == []
     assert data.train["real"].images_per_epoch == 6
+
+
+def test_of_doubles_the_one_with_the_plainest_name_stays(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_pictures(raw, 3)
+    groups = {
+        "00.png": ("Copy of cat.png", "backup/cat.png", "cat (1).png", "cat - Kopie.png", "cat.png"),
+        "01.png": ("a long name.png", "dog.png", "dog~.png"),
+        "02.png": ("copying.png", "copying copy.png"),
+    }
+    for original, names in groups.items():
+        for name in names:
+            (raw / name).parent.mkdir(exist_ok=True)
+            (raw / name).write_bytes((raw / original).read_bytes())
+        (raw / original).unlink()
+    manifest = _prepare(raw, tmp_path / "out")
+    assert [picture.name for picture in manifest.pictures] == ["cat.png", "copying.png", "dog.png"]
+    assert {item.source: item.detail for item in manifest.left_out} == {
+        "Copy of cat.png": "as cat.png",
+        "a long name.png": "as dog.png",
+        "backup/cat.png": "as cat.png",
+        "cat (1).png": "as cat.png",
+        "cat - Kopie.png": "as cat.png",
+        "copying copy.png": "as copying.png",
+        "dog~.png": "as dog.png",
+    }
+    assert [item.source for item in manifest.left_out] == sorted(item.source for item in manifest.left_out)
+
+
+def test_what_decoding_lets_go_of_is_listed(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_pictures(raw, 1)
+    rng = np.random.default_rng(3)
+    Image.fromarray(rng.integers(0, 65536, (24, 24), np.uint16)).save(raw / "deep.png")
+    Image.fromarray(rng.integers(0, 256, (24, 24, 4), np.uint8)).save(raw / "alpha.png")
+    Image.fromarray(rng.integers(0, 256, (24, 24, 4), np.uint8), "CMYK").save(raw / "cmyk.jpg")
+    frames = [Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)) for _ in range(2)]
+    frames[0].save(raw / "frames.tiff", save_all=True, append_images=frames[1:])
+    manifest = _prepare(raw, tmp_path / "out")
+    assert {picture.source: picture.changes for picture in manifest.pictures} == {
+        "00.png": [],
+        "alpha.png": ["transparent parts to white"],
+        "cmyk.jpg": ["CMYK to RGB"],
+        "deep.png": ["16 bits to 8"],
+        "frames.tiff": ["first of several frames"],
+    }
 
 
 def test_the_same_call_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
@@ -109,13 +157,14 @@ def test_an_archive_gives_what_its_folder_gives(source: Path, tmp_path: Path) ->
     folder, packed = _prepare(source, tmp_path / "a"), _prepare(tmp_path / "raw.zip", tmp_path / "b")
     assert packed.pictures == folder.pictures
     assert packed.left_out == folder.left_out
+    assert (packed.ignored, folder.ignored) == (["raw/notes.txt"], ["notes.txt"])
     assert packed.source == "raw.zip"
 
 
 def test_small_pictures_can_be_left_out(source: Path, tmp_path: Path) -> None:
     manifest = _prepare(source, tmp_path / "a", size=20, enlarge=False)
     assert {item.source: item.reason for item in manifest.left_out}["dogs/small.png"] == "would be enlarged"
-    assert not any(picture.enlarged for picture in manifest.pictures)
+    assert not any("enlarged" in picture.changes for picture in manifest.pictures)
     strict = _prepare(source, tmp_path / "b", size=16, min_side_pixels=18)
     assert {item.source for item in strict.left_out if item.reason == "too small"} == {
         "cats/thin.png",
@@ -254,7 +303,10 @@ def test_nothing_is_made_of_nothing_usable(tmp_path: Path) -> None:
     (tmp_path / "raw" / "x.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"raw: none of 1 pictures can be used; the first: x\.png: unreadable, not a"):
         _prepare(tmp_path / "raw", tmp_path / "out")
-    for name, message in (("absent", "no such folder"), ("empty", "holds no pictures")):
+    for name, message in (
+        ("absent", "absent: no such file or folder - check the spelling"),
+        ("empty", "holds no pictures"),
+    ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(DataError, match=message):
             _prepare(tmp_path / name, tmp_path / "out")

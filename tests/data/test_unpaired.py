@@ -172,7 +172,7 @@ def test_a_missing_published_set_is_an_error_with_the_command(tmp_path: Path) ->
     with pytest.raises(DataError, match="other: no such folder - create it with trainA and trainB"):
         open_streams(_settings(tmp_path / "other"), seed=0)
     (tmp_path / "horse2zebra").mkdir()
-    with pytest.raises(DataError, match="trainA: no such folder - create it"):
+    with pytest.raises(DataError, match="trainA: no such folder - check the spelling, or put the pictures there"):
         open_streams(_settings(tmp_path / "horse2zebra", fetch="horse2zebra"), seed=0)
 
 

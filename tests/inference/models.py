@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from i2i.core.generators import (
+    CompactSettings,
     DCGANGeneratorSettings,
     LatentGeneratorSettings,
     MLPGeneratorSettings,
     R3GANGeneratorSettings,
     ResNetGeneratorSettings,
     SNGANGeneratorSettings,
+    SRResNetSettings,
 )
 from i2i.core.image_shape import ImageShape
 from i2i.inference.model_file import write_model_file
@@ -25,6 +27,8 @@ MLP = MLPGeneratorSettings(latent=5, hidden=(16,))
 DCGAN = DCGANGeneratorSettings(latent=12, base_channels=4)
 SNGAN = SNGANGeneratorSettings(latent=6, widths=(8, 8, 8, 8))
 R3GAN = R3GANGeneratorSettings(latent=7, widths=(8, 8, 8, 8), cardinalities=(2, 2, 2, 2), blocks=(1, 1, 1, 1))
+SRRESNET = SRResNetSettings(scale=2, base_channels=4, blocks=1)
+NEAREST = CompactSettings(scale=2, base_channels=2, convs=0)
 GREY = ImageShape(1, 28)
 COLOUR = ImageShape(3, 32)
 
@@ -70,4 +74,38 @@ def write_generator(
     networks = {"generator": generator_network(settings, shape, classes)}
     entry_points = {"generate": LatentEntryPoint("generator", settings, shape, classes)}
     write_model_file(path, networks, entry_points, provenance or {"recipe": "test"}, pipeline="unconditional")
+    return path
+
+
+def write_upscaler(path: Path, *, with_pixel_network: bool = True) -> Path:
+    """A model file of an untrained upscaler for scale 2, whose two networks and their statistics differ."""
+    networks = {name: upscaling_network(seed) for seed, name in enumerate(("generator", "generator_pixel"))}
+    pixel_network = "generator_pixel" if with_pixel_network else None
+    entry_points = {"upscale": PictureEntryPoint("generator", SRRESNET, ("low", "high"), 2, pixel_network)}
+    write_model_file(path, networks, entry_points, {"recipe": "test"}, pipeline="srgan")
+    return path
+
+
+def upscaling_network(seed: int) -> torch.nn.Module:
+    """An untrained SRResNet of known weights and of statistics as a training might leave them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SRRESNET.build()
+        for name, buffer in network.named_buffers():
+            # Counters in integers, variances above zero.
+            buffer.copy_(torch.full_like(buffer, 7 + seed) if "tracked" in name else torch.rand_like(buffer) + 0.5)
+    return network.eval()
+
+
+def write_nearest_upscaler(path: Path, tint: Sequence[float] = (0.0, 0.0, 0.0)) -> Path:
+    """A model file that doubles every pixel and adds `tint`, in levels of 255, to each channel."""
+    network = NEAREST.build()
+    last = network.body[-1]
+    assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
+    with torch.no_grad():
+        last.weight.zero_()
+        # Four outputs a channel, one for each pixel of a cell.
+        last.bias.copy_((torch.tensor(tint) / 255.0).repeat_interleave(4))
+    entry_points = {"upscale": PictureEntryPoint("generator", NEAREST, ("low", "high"), 2)}
+    write_model_file(path, {"generator": network}, entry_points, {"recipe": "test"}, pipeline="srgan")
     return path

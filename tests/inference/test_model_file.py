@@ -25,7 +25,17 @@ from i2i.inference.model_file import (
     write_model_file,
 )
 from i2i.pipelines.protocol import LatentEntryPoint, PictureEntryPoint
-from tests.inference.models import COLOUR, DCGAN, GREY, MLP, R3GAN, SNGAN, generator_network, write_generator
+from tests.inference.models import (
+    COLOUR,
+    DCGAN,
+    GREY,
+    MLP,
+    R3GAN,
+    SNGAN,
+    generator_network,
+    write_generator,
+    write_upscaler,
+)
 
 RESNET = ResNetGeneratorSettings(base_channels=2, blocks=1)
 UNET = UNetGeneratorSettings(base_channels=2, levels=5)
@@ -124,6 +134,38 @@ def test_files_of_format_1_are_read_as_translation(two_way_model: Path) -> None:
     assert metadata.format_version == 1
     assert all(isinstance(record, PictureRecord) for record in metadata.entry_points.values())
     assert isinstance(load_model(two_way_model, "cpu"), ImageModel)
+
+
+def test_files_of_format_2_have_no_second_network(two_way_model: Path) -> None:
+    def as_format_2(metadata: dict) -> None:
+        metadata["format_version"] = 2
+        for entry in metadata["entry_points"].values():
+            del entry["pixel_network"]
+
+    rewrite(two_way_model, change_metadata=as_format_2)
+    metadata, _ = read_model_file(two_way_model)
+    for record in metadata.entry_points.values():
+        assert isinstance(record, PictureRecord) and record.pixel_network is None
+    assert isinstance(load_model(two_way_model, "cpu"), ImageModel)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("generator_pixel.tail.bias"), r"network generator_pixel lacks tail\.bias"),
+        (
+            lambda tensors: tensors.update({"generator_pixel.tail.bias": torch.zeros(4)}),
+            r"generator_pixel\.tail\.bias is",
+        ),
+    ],
+)
+def test_a_second_network_of_another_make_is_a_model_error(tmp_path: Path, change, message: str) -> None:
+    path = write_upscaler(tmp_path / "m.safetensors")
+    rewrite(path, change_tensors=change)
+    load_model(path, "cpu")
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(path, "cpu", strength=0.5)
+    assert_one_line_that_names_the_file(caught.value, path)
 
 
 def test_metadata_alone_are_read_without_the_tensors(two_way_model: Path, tmp_path: Path) -> None:
@@ -333,11 +375,19 @@ def test_a_pickle_is_never_executed(tmp_path: Path, name: str) -> None:
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".onnx", ".pt2", ".CKPT"])
-def test_other_kinds_of_model_are_refused_with_what_is_supported(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "help"),
+    [
+        (".pth", r"i2i convert .*model\.pth -o"),
+        (".CKPT", r"i2i convert .*model\.CKPT -o"),
+        (".onnx", r"not supported yet.*run folder"),
+        (".pt2", r"not supported yet.*run folder"),
+    ],
+)
+def test_other_kinds_of_model_are_refused_with_what_to_do(tmp_path: Path, suffix: str, help: str) -> None:
     path = tmp_path / f"model{suffix}"
     path.touch()
-    with pytest.raises(ModelError, match=r"not supported yet.*run folder"):
+    with pytest.raises(ModelError, match=help):
         resolve_model(path)
 
 

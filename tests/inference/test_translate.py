@@ -311,14 +311,6 @@ def test_notes_of_reading_and_of_writing_reach_the_caller(tmp_path: Path) -> Non
     assert outcomes["x.png"].notes == ("first of 2 frames", "transparency laid on white for jpg")
 
 
-def test_alpha_grows_with_the_picture(tmp_path: Path) -> None:
-    alpha = np.zeros((6, 4), np.uint8)
-    alpha[:, 2:] = 255
-    grown = module._with_pixels(Picture(rgb=np.zeros((6, 4, 3), np.uint8), alpha=alpha), np.ones((12, 8, 3), np.uint8))
-    assert grown.alpha is not None and grown.alpha.shape == (12, 8)
-    assert grown.alpha[0, 0] == 0 and grown.alpha[0, -1] == 255
-
-
 def test_a_full_disk_stops_everything_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, *_: object) -> None:
         raise StorageError(f"{path}: no space") from OSError(errno.ENOSPC, "no space")

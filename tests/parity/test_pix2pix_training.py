@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from i2i.core.discriminators import PatchDiscriminatorSettings
 from i2i.core.generators import UNetGeneratorSettings
 from i2i.core.losses.adversarial import adversarial_loss
+from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.losses.reconstruction import mean_absolute_error
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.export.layouts import junyanz_patch, junyanz_unet, rename
-from i2i.pipelines.protocol import EntryPoint, Sheet, Stateful
+from i2i.pipelines.protocol import EntryPoint, Sheet, Snapshot, Stateful
 from i2i.training.engine import Engine
 from i2i.training.precision import Precision
 from i2i.training.settings import TrainingSettings
@@ -33,6 +34,8 @@ class Pix2Pix:
     streams = ("a", "b")
     averaged: Sequence[str] = ()
     memories: Mapping[str, Stateful] = {}
+    snapshots: Mapping[str, Snapshot] = {}
+    pretrained: Mapping[str, PerceptualSettings] = {}
     entry_points: Mapping[str, EntryPoint] = {}
 
     def __init__(self, generator: UNetGeneratorSettings, discriminator: PatchDiscriminatorSettings) -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from i2i.commands import train
+from i2i.core.losses.perceptual import VGGFeaturesSettings
 from i2i.inference import load_model
 from i2i.inference.latent_model import LatentModel
-from i2i.recipe import built_in_recipes, load_recipe
+from i2i.pipelines import SRGANSettings
+from i2i.recipe import Recipe, built_in_recipes, load_recipe
 from tests.training.runs import make_pictures
 
 # Smaller networks and pictures; everything else is the recipe's own.
@@ -31,6 +35,10 @@ TINY_GENERATORS = {
     "dcgan": ["base_channels=2"],
     "sngan": ["widths=[4, 4, 4, 4]"],
     "r3gan": ["widths=[8, 8, 4, 4, 4]", "cardinalities=[2, 2, 2, 2, 2]", "blocks=[1, 1, 1, 1, 1]"],
+    "srresnet": ["base_channels=4", "blocks=1"],
+    "msrresnet": ["base_channels=4", "blocks=1"],
+    "rrdb": ["base_channels=4", "blocks=1", "growth_channels=2"],
+    "compact": ["base_channels=4", "convs=1"],
 }
 TINY_DISCRIMINATORS = {
     "patch": ["base_channels=2"],
@@ -38,6 +46,8 @@ TINY_DISCRIMINATORS = {
     "dcgan": ["base_channels=2"],
     "sngan": ["widths=[4, 4, 4, 4]"],
     "r3gan": ["widths=[4, 4, 4, 8, 8]", "cardinalities=[2, 2, 2, 2, 2]", "blocks=[1, 1, 1, 1, 1]"],
+    "vgg": ["base_channels=2"],
+    "unet": ["base_channels=2"],
 }
 RECIPES = [recipe.name for recipe in built_in_recipes()]
 
@@ -81,19 +91,45 @@ def tiny_data(name: str, folder: Path) -> list[str]:
             return [f"data.root={folder}"]
         case "idx":
             return [f"data.root={make_idx(folder)}"]
+        case "upscaling_folder":
+            return [f"data.root={make_folder(folder, 40)}", "data.crop_pixels=32", "data.held_out=2"]
+        case "drawn_scenes":
+            return ["data.pictures=3", "data.test_pictures=2", "data.size_pixels=48", "data.crop_pixels=32"]
         case kind:
             raise AssertionError(f"no made-up data of kind {kind}")
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_two_tiny_steps(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name)
-    networks = [f"pipeline.generator.{setting}" for setting in TINY_GENERATORS[recipe.pipeline.generator.kind]]
-    networks += [
-        f"pipeline.discriminator.{setting}" for setting in TINY_DISCRIMINATORS[recipe.pipeline.discriminator.kind]
-    ]
-    if recipe.pipeline.classes:
+@pytest.fixture(scope="module")
+def vgg19(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights under the names of the published ones."""
+    network = VGGFeaturesSettings(layers={"relu5_4": 1.0}).build()
+    random = torch.Generator().manual_seed(0)
+    state = {key: torch.randn(value.shape, generator=random) * 0.03 for key, value in network.state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "vgg19.safetensors"
+    save_file(state, path)
+    return path
+
+
+def tiny_networks(recipe: Recipe, vgg19: Path) -> list[str]:
+    """Overrides that make the recipe's networks small; of two phases one step each is left."""
+    pipeline = recipe.pipeline
+    networks = [f"pipeline.generator.{setting}" for setting in TINY_GENERATORS[pipeline.generator.kind]]
+    if pipeline.discriminator is not None:
+        networks += [
+            f"pipeline.discriminator.{setting}" for setting in TINY_DISCRIMINATORS[pipeline.discriminator.kind]
+        ]
+    if pipeline.classes:
         networks.append("pipeline.classes=8")
+    if isinstance(pipeline, SRGANSettings):
+        networks += ["pipeline.pixel_images=4"] if pipeline.pixel_images else []
+        networks += [f"pipeline.perceptual.weights={vgg19}"] if pipeline.perceptual is not None else []
+    return networks
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_tiny_steps(name: str, tmp_path: Path, vgg19: Path) -> None:
+    recipe = load_recipe(name)
+    networks = tiny_networks(recipe, vgg19)
     out = tmp_path / "run"
     finished = train.start(name, [*TINY, *networks, *tiny_data(name, tmp_path / "pictures")], out=out, quiet=True)
     assert finished.step == 2
@@ -101,6 +137,9 @@ def test_two_tiny_steps(name: str, tmp_path: Path) -> None:
         for direction in ("AtoB", "BtoA"):
             pictures = load_model(out, direction=direction, device="cpu")(np.zeros((1, 30, 41, 3), np.uint8))
             assert pictures.shape == (1, 30, 41, 3)
+    elif recipe.pipeline.kind == "srgan":
+        pictures = load_model(out, device="cpu")(np.zeros((1, 15, 21, 3), np.uint8))
+        assert pictures.shape == (1, 60, 84, 3)
     else:
         model = LatentModel.load(out, device="cpu")
         labels = np.array([0, 7]) if recipe.pipeline.classes else None

@@ -111,3 +111,31 @@ R3GAN = [
 ]
 """Overrides of the tiny DCGAN recipe that make it R3GAN, one penalty in every step and one in every second."""
 ADAPTIVE = ["pipeline.augmentation={kind: adaptive, adjust_every_images: 8, images_to_full: 100}"]
+
+UPSCALING = """
+name: tiny_upscaling
+seed: 3
+precision: fp32
+pipeline:
+  kind: srgan
+  generator: {kind: msrresnet, scale: 4, base_channels: 4, blocks: 1}
+  discriminator: {kind: vgg, base_channels: 2}
+  pixel_images: 8
+data: {kind: drawn_scenes, scale: 4, crop_pixels: 32, size_pixels: 48, pictures: 6, test_pictures: 2}
+training:
+  batch_size: 4
+  length: {steps: 12}
+  ema_half_life_images: 20
+  checkpoints: {every_minutes: null, every_steps: 3, keep_last: 2}
+  samples: {every_epochs: 4}
+  log_every_steps: 1
+  loss_audit: {every_steps: 2}
+tracking: {wandb: disabled}
+"""
+
+
+def make_upscaling_recipe(folder: Path) -> Path:
+    """A tiny SRGAN on drawn scenes, whose pixel phase ends after two of its twelve steps."""
+    path = folder / "tiny_upscaling.yaml"
+    path.write_text(UPSCALING)
+    return path

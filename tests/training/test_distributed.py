@@ -15,7 +15,16 @@ from safetensors.torch import load_file
 
 from i2i.commands import train
 from i2i.training.tracking import read_metrics
-from tests.training.runs import ADAPTIVE, R3GAN, REPOSITORY, i2i, make_generation_recipe, make_pictures, make_recipe
+from tests.training.runs import (
+    ADAPTIVE,
+    R3GAN,
+    REPOSITORY,
+    i2i,
+    make_generation_recipe,
+    make_pictures,
+    make_recipe,
+    make_upscaling_recipe,
+)
 
 STEPS = 4
 COMMON = [
@@ -79,6 +88,18 @@ def test_two_processes_generate_as_one(tmp_path: Path, variant: list[str]) -> No
     assert_two_equal_one(make_generation_recipe(tmp_path), tmp_path, [*COMMON, *variant])
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(["pipeline.generator.kind=srresnet"], id="batch-norm"),
+        pytest.param(["pipeline.adversarial=relativistic_average_detached"], id="relativistic-average"),
+    ],
+)
+def test_two_processes_enlarge_as_one(tmp_path: Path, variant: list[str]) -> None:
+    """Both phases, and what the first leaves to the second."""
+    assert_two_equal_one(make_upscaling_recipe(tmp_path), tmp_path, [*COMMON, *variant])
+
+
 def assert_two_equal_one(recipe: Path, folder: Path, overrides: list[str]) -> None:
     """Train both ways and compare everything that a checkpoint holds, and the numbers logged on the way."""
     train.start(str(recipe), overrides, out=folder / "one", quiet=True)
@@ -94,7 +115,7 @@ def assert_two_equal_one(recipe: Path, folder: Path, overrides: list[str]) -> No
         )
     for single, joined in zip(read_metrics(folder / "one"), read_metrics(folder / "two"), strict=True):
         for name, value in single["values"].items():
-            if name.startswith(("loss/", "gradient_norm/", "output/")):
+            if name.startswith(("loss/", "gradient_norm/", "term_gradient_norm/", "output/")):
                 assert joined["values"][name] == pytest.approx(value, rel=1e-8, abs=1e-10), name
 
 

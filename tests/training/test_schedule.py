@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from i2i.core.step import Progress
-from i2i.training.schedule import ConstantSchedule, CosineSchedule, LinearSchedule, ScheduleSettings, StepSchedule
+from i2i.training.schedule import (
+    ConstantSchedule,
+    CosineSchedule,
+    LinearSchedule,
+    PiecewiseSchedule,
+    SchedulePiece,
+    ScheduleSettings,
+    StepSchedule,
+)
 
 
 def at(epoch: float, *, step: int = 0) -> Progress:
@@ -80,3 +90,32 @@ def test_an_epoch_that_is_complete_counts_in_spite_of_rounding(images_per_epoch:
 def test_impossible_periods_are_refused(make: type[LinearSchedule], name: str) -> None:
     with pytest.raises(ValueError, match=name):
         make()
+
+
+class TestPiecewise:
+    SCHEDULE = PiecewiseSchedule(
+        unit="steps",
+        pieces=(
+            SchedulePiece(length=4, start=0.0, end=1.0),
+            SchedulePiece(length=10, start=1.0, end=0.0, shape="cosine"),
+            SchedulePiece(length=5, start=0.25, end=0.25),
+        ),
+    )
+
+    def test_each_piece_goes_from_its_start_to_its_end(self) -> None:
+        factors = [self.SCHEDULE.factor(at_step(step)) for step in (0, 1, 3, 4, 9, 13, 14, 18)]
+        near_the_end = (1 + math.cos(math.pi * 0.9)) / 2
+        assert factors == pytest.approx([0.0, 0.25, 0.75, 1.0, 0.5, near_the_end, 0.25, 0.25])
+
+    def test_the_last_end_stays(self) -> None:
+        assert self.SCHEDULE.factor(at_step(10**6)) == 0.25
+        rising = PiecewiseSchedule(unit="steps", pieces=(SchedulePiece(length=2, start=0.0, end=0.5),))
+        assert rising.factor(at_step(99)) == 0.5
+
+    def test_impossible_pieces_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="pieces is empty"):
+            PiecewiseSchedule(pieces=())
+        with pytest.raises(ValueError, match="length is 0"):
+            SchedulePiece(length=0)
+        with pytest.raises(ValueError, match="end -1"):
+            SchedulePiece(length=1, end=-1)

@@ -353,6 +353,8 @@ def test_recording_offline_unasked_is_said_in_one_line(tmp_path: Path, monkeypat
     assert len(said) == 1
     assert "offline" in said[0]
     assert open_sinks(TrackingSettings(wandb="disabled"), tmp_path, said.append) == []
+    assert len(open_sinks(TrackingSettings(), tmp_path, said.append)) == 1
+    assert len(said) == 1, "once on a machine, not at every run"
 
 
 def test_missing_packages_are_said_and_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

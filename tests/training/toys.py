@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from i2i.core.discriminators import PatchDiscriminatorSettings
 from i2i.core.generators import ResNetGeneratorSettings
 from i2i.core.layers import Normalization
+from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.pipelines import CycleGAN, CycleGANSettings
-from i2i.pipelines.protocol import EntryPoint, Pipeline, Sheet, Stateful
+from i2i.pipelines.protocol import EntryPoint, Pipeline, Sheet, Snapshot, Stateful
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision
 from i2i.training.settings import SGDSettings, TrainingSettings
@@ -29,6 +30,8 @@ class Toy:
     averaged = ("painter",)
     memories: Mapping[str, Stateful] = {}
     entry_points: Mapping[str, EntryPoint] = {}
+    snapshots: Mapping[str, Snapshot] = {}
+    pretrained: Mapping[str, PerceptualSettings] = {}
 
     def __init__(self, script: Callable[[Toy], Sequence[Update]]) -> None:
         self.painter = nn.Conv2d(3, 3, 1)

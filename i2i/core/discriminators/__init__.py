@@ -17,6 +17,8 @@ from i2i.core.discriminators.patch import (
 )
 from i2i.core.discriminators.r3gan import R3GANDiscriminator, R3GANDiscriminatorSettings
 from i2i.core.discriminators.sngan import SNGANDiscriminator, SNGANDiscriminatorSettings
+from i2i.core.discriminators.unet import UNetDiscriminator, UNetDiscriminatorSettings
+from i2i.core.discriminators.vgg import VGGDiscriminator, VGGDiscriminatorSettings
 
 DiscriminatorSettings = PatchDiscriminatorSettings | PixelDiscriminatorSettings
 """Those that judge patches or pixels."""
@@ -28,6 +30,8 @@ ImageDiscriminatorSettings = (
     | R3GANDiscriminatorSettings
 )
 """Those that judge whole pictures of one size."""
+UpscalingDiscriminatorSettings = VGGDiscriminatorSettings | UNetDiscriminatorSettings | PatchDiscriminatorSettings
+"""Those that judge enlarged pictures: as wholes, pixel by pixel, or by patches."""
 
 __all__ = [
     "Conditioning",
@@ -47,4 +51,9 @@ __all__ = [
     "R3GANDiscriminatorSettings",
     "SNGANDiscriminator",
     "SNGANDiscriminatorSettings",
+    "UNetDiscriminator",
+    "UNetDiscriminatorSettings",
+    "UpscalingDiscriminatorSettings",
+    "VGGDiscriminator",
+    "VGGDiscriminatorSettings",
 ]

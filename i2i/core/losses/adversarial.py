@@ -45,6 +45,7 @@ AdversarialKind = Literal[
     "hinge",
     "wasserstein",
     "relativistic_average",
+    "relativistic_average_detached",
     "relativistic",
 ]
 
@@ -77,6 +78,8 @@ def adversarial_loss(kind: AdversarialKind, real_label: float = 1.0) -> Adversar
         return RelativisticLoss()
     if kind == "relativistic_average":
         return RelativisticAverageLoss()
+    if kind == "relativistic_average_detached":
+        return DetachedRelativisticAverageLoss()
     real, fake, generator = _sides(kind, real_label)
     return SeparableLoss(real=real, fake=fake, generator=generator)
 
@@ -173,6 +176,32 @@ class RelativisticAverageLoss:
         )
 
 
+class DetachedRelativisticAverageLoss:
+    """The relativistic average as ESRGAN was released: halved sums, and means that are constants to the discriminator.
+
+    A logit then moves the discriminator through its own term alone, which makes another gradient, not just a smaller
+    one: in the reference's own numbers they are 93 % apart. The generator's is half of that of the paper, for there the
+    mean of the generated pictures passes a gradient on, and that of the real ones has none to pass.
+
+    Source: the code released with Wang et al. 2018, https://arxiv.org/abs/1809.00219, as BasicSR keeps it; the paper's
+    equations 1 and 2 say nothing of this.
+    """
+
+    generator_needs_real = True
+    couples_batch = True
+
+    def generator(self, real: DiscriminatorOutput | None, fake: DiscriminatorOutput) -> Tensor:
+        assert real is not None, "this loss needs the judgement of real pictures"
+        above = _mean_over_scales(lambda f, r: _minus_log_probability(f - joined_mean(r.detach().mean())), fake, real)
+        below = _mean_over_scales(lambda f, r: _softplus(r.detach() - joined_mean(f.mean())), fake, real)
+        return (above + below) / 2.0
+
+    def discriminator(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Mapping[str, Tensor]:
+        above = _mean_over_scales(lambda r, f: _minus_log_probability(r - joined_mean(f.detach().mean())), real, fake)
+        below = _mean_over_scales(lambda r, f: _softplus(f - joined_mean(r.detach().mean())), real, fake)
+        return {"real": above / 2.0, "fake": below / 2.0}
+
+
 def equilibrium(kind: AdversarialKind, real_label: float = 1.0) -> Mapping[str, float]:
     """Where theory expects a training to end: generated pictures like real ones, and the best possible discriminator.
 
@@ -200,6 +229,7 @@ def equilibrium(kind: AdversarialKind, real_label: float = 1.0) -> Mapping[str, 
         "wasserstein": {"discriminator": 0.0},
         "relativistic": {"discriminator": math.log(2.0), "generator": math.log(2.0)},
         "relativistic_average": {"discriminator": math.log(4.0), "generator": math.log(4.0)},
+        "relativistic_average_detached": {"discriminator": math.log(2.0), "generator": math.log(2.0)},
     }
     return ends[kind]
 

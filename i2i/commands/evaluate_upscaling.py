@@ -1,0 +1,248 @@
+"""`i2i evaluate --hr`: scores of a model that enlarges pictures, beside bicubic enlargement."""
+
+from __future__ import annotations
+
+import glob
+import json as json_module
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from i2i.errors import DataError, PartialFailureError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from i2i.data.decoding import PictureHeader
+    from i2i.evaluation.upscaling import PictureScores
+    from i2i.inference.image_model import ImageModel, Precision
+
+_NAMED = 3
+# What benchmarks append to one name for the two sizes: img_001_SRF_4_HR, 0801x4, baby_GT.
+_ENDING = re.compile(r"(?i)[_-](?:HR|GT|LR)$|[_-]SRF[_-]?\d+$|[_-]?x[2348]$")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Files of one picture; without `low` it is made from `high`."""
+
+    high: Path
+    low: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.high,) if self.low is None else (self.high, self.low)
+
+
+def run(
+    model: Path | str,
+    hr: str,
+    lr: str | None = None,
+    *,
+    direction: str | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    max_pixels: int = 200_000_000,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Score the upscaler `model` on high-resolution pictures, in all protocols, picture by picture and in the mean.
+
+    A table goes to standard output, or one JSON object with `json`.
+
+    Args:
+        hr: a folder, a file or a pattern such as ``set5/*_HR.png``; cut at the bottom and at the right to a multiple of
+            the model's scale.
+        lr: the low-resolution counterparts, told by equal names apart from endings such as ``_HR``, ``_SRF_4_LR`` or
+            ``x4``; without them they are made from `hr` as MATLAB does, and rounded to 8 bits.
+
+    Raises:
+        PartialFailureError: some pictures cannot be read; the others are scored.
+        DataError: nothing is found or can be read, names do not match, or sizes disagree with each other or the scale.
+        ModelError, UsageError: the model cannot be used, or enlarges nothing.
+    """
+    from i2i.evaluation.upscaling import UpscalingScores
+
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet)
+    loaded = _load_upscaler(model, device, direction, precision)
+    scale = loaded.entry_point.scale
+    pairs = _pairs(hr, lr)
+    failed: dict[_Pair, str] = {}
+    _check_sizes(pairs, scale, max_pixels, lambda pair, reason: failed.setdefault(pair, reason))
+    console.print(f"{len(pairs) - len(failed)} pictures, x{scale}, on {loaded.device}")
+    scores: list[PictureScores] = []
+    for pair in pairs:
+        try:
+            if pair not in failed:
+                scores.append(_score(loaded, pair, scale, max_pixels))
+        except DataError as error:
+            failed[pair] = str(error)
+    for reason in failed.values():
+        typer.echo(f"failed: {reason}", err=True)
+    if not scores:
+        raise DataError(f"{hr}: none of {len(pairs)} pictures can be read - see above")
+    found = UpscalingScores(scale=scale, pictures=scores)
+    if json:
+        about = {"model": str(loaded.path), "hr": hr, "lr": lr, "precision": precision, "device": str(loaded.device)}
+        typer.echo(json_module.dumps(about | found.to_json() | {"failed": list(failed.values())}))
+    else:
+        typer.echo(found.table())
+    if failed:
+        raise PartialFailureError(f"{len(failed)} of {len(pairs)} pictures could not be read, see above")
+
+
+def _load_upscaler(model: Path | str, device: str, direction: str | None, precision: Precision) -> ImageModel:
+    from i2i.inference import load_model
+
+    loaded = load_model(model, device, direction, precision)
+    if loaded.entry_point.scale == 1:
+        raise UsageError(
+            f"{model}: --hr is for models that enlarge, and this one keeps the size"
+            " - use --data SET with testA and testB in it"
+        )
+    return loaded
+
+
+def _score(model: ImageModel, pair: _Pair, scale: int, max_pixels: int) -> PictureScores:
+    from fractions import Fraction
+
+    from i2i.data.decoding import decode_rgb8
+    from i2i.evaluation.upscaling import resize_levels, score_picture
+    from i2i.inference.runtime import out_of_memory_as_help
+
+    high = decode_rgb8(pair.high, max_pixels)
+    height, width = (side - side % scale for side in high.shape[:2])
+    with out_of_memory_as_help(1, height, width, "leave it out, cut it, or use --device cpu"):
+        truth = _as_planes(high[:height, :width], model)
+        if pair.low is None:
+            low = resize_levels(truth[None], Fraction(1, scale))[0]
+        else:
+            low = _as_planes(decode_rgb8(pair.low, max_pixels), model)
+        upscaled = _as_planes(model(low.permute(1, 2, 0).contiguous().cpu().numpy()), model)
+        return score_picture(pair.high.name, upscaled, low, truth, scale)
+
+
+def _as_planes(picture: object, model: ImageModel) -> Tensor:
+    """A picture (H, W, 3) uint8 as a tensor (3, H, W) on the model's device."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).to(model.device)
+
+
+# Which files belong together
+
+
+def _pairs(hr: str, lr: str | None) -> list[_Pair]:
+    highs = _find(hr, other="LR")
+    if lr is None:
+        return [_Pair(path) for path in highs]
+    lows = _find(lr, other="HR")
+    by_high, by_low = (_by_name(paths, lambda path: path.stem) for paths in (highs, lows))
+    if by_high.keys() != by_low.keys():
+        by_high, by_low = (_by_name(paths, _bare_name) for paths in (highs, lows))
+    lonely = [
+        f"{_listed([have[name] for name in sorted(have.keys() - others.keys())])} in {place}"
+        for have, others, place in ((by_high, by_low, "--hr"), (by_low, by_high, "--lr"))
+        if have.keys() - others.keys()
+    ]
+    if lonely:
+        raise DataError(
+            f"no counterpart for {' and '.join(lonely)} - pairs are told by equal names,"
+            f" apart from endings such as _HR, _LR, _SRF_4_LR or x4"
+        )
+    return [_Pair(by_high[name], by_low[name]) for name in sorted(by_high)]
+
+
+def _find(place: str, *, other: str) -> list[Path]:
+    """The pictures that a folder, a file or a pattern means, sorted.
+
+    Benchmarks keep both sizes in one folder: of such a folder, those whose name ends in `other` are left out.
+    """
+    from i2i.data.folders import PICTURE_SUFFIXES, find_pictures
+
+    path = Path(place).expanduser()
+    if path.is_dir():
+        found = [path / name for name in find_pictures(path)]
+        return [file for file in found if not re.search(f"(?i)[_-]{other}$", file.stem)] or found
+    if path.is_file():
+        return [path]
+    fixed = next((index for index, part in enumerate(path.parts) if glob.has_magic(part)), None)
+    fitting = [] if fixed is None else Path(*path.parts[:fixed]).glob(str(Path(*path.parts[fixed:])))
+    found = sorted(file for file in fitting if file.is_file() and file.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        raise DataError(f"{place}: no such folder, and no picture fits it as a pattern - check the spelling")
+    return found
+
+
+def _by_name(paths: Sequence[Path], name_of: Callable[[Path], str]) -> Mapping[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(name_of(path), path)
+        if other != path:
+            raise DataError(f"{other} and {path} have one name - remove one, pairs are told by names")
+    return found
+
+
+def _bare_name(path: Path) -> str:
+    """``img_001_SRF_4_HR.png`` as ``img_001``."""
+    name = path.stem
+    while (shorter := _ENDING.sub("", name)) not in (name, ""):
+        name = shorter
+    return name
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(path.name for path in paths[:_NAMED]) + more
+
+
+# Which sizes belong together
+
+
+def _check_sizes(
+    pairs: Sequence[_Pair], scale: int, max_pixels: int, on_unreadable: Callable[[_Pair, str], object]
+) -> None:
+    """Look at all headers before anything is computed.
+
+    Raises:
+        DataError: a size does not fit.
+    """
+    from i2i.data.decoding import check_pixels, read_header
+
+    problems: list[str] = []
+    for pair in pairs:
+        try:
+            headers = [read_header(file) for file in pair.files]
+            for header, file in zip(headers, pair.files, strict=True):
+                check_pixels(header, file, max_pixels)
+        except DataError as error:
+            on_unreadable(pair, str(error))
+        else:
+            problems += _size_problems(pair, headers, scale)
+    if problems:
+        more = f" (and {len(problems) - 1} more such)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
+
+
+def _size_problems(pair: _Pair, headers: Sequence[PictureHeader], scale: int) -> list[str]:
+    from i2i.evaluation.upscaling import minimum_pixels
+
+    high, size = headers[0], f"{pair.high} is {headers[0].width}x{headers[0].height}"
+    cut = [side - side % scale for side in (high.width, high.height)]
+    if min(cut) < minimum_pixels(scale):
+        return [f"{size}: too small to be scored at x{scale} - leave out pictures under {minimum_pixels(scale)} pixels"]
+    if len(headers) == 1 or cut == [headers[1].width * scale, headers[1].height * scale]:
+        return []
+    low = headers[1]
+    remedy = "give the low-resolution pictures of this scale, or no --lr to have them made"
+    across, down = high.width // low.width, high.height // low.height
+    if across == down and across not in (0, scale):
+        remedy = f"these are x{across}: {remedy}"
+    return [f"{size} and {pair.low} is {low.width}x{low.height}, but the model enlarges x{scale} - {remedy}"]

@@ -1,0 +1,171 @@
+"""The verb through the real command line, with weights and outputs of the projects themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from i2i.cli import main
+from i2i.files import sha256_of_file
+from i2i.inference import load_model
+from i2i.inference.model_file import read_metadata
+from tests.parity.cases import Case, folders
+
+# Projects whose pictures are in [0, 1], and those whose pictures are in [-1, 1].
+UPSCALERS = folders(
+    "06a_msrresnet_x4", "06b_msrresnet_x2", "06c_rrdbnet_x4", "06d_rrdbnet_x2_unshuffle", "06g_srresnet_bn"
+)
+TRANSLATORS = folders("01a_resnet9_instance", "01c_resnet6_batch_eval", "01e_unet128_batch_eval")
+WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
+
+
+def convert(*arguments: object) -> int:
+    return main(["convert", *map(str, arguments)])
+
+
+def checkpoint_of(case: Case, path: Path, content: Any = None) -> Path:
+    network = next(iter(case.about["networks"]))
+    state = case.group(network)
+    torch.save(state if content is None else {content: state}, path)
+    return path
+
+
+def test_there_are_cases() -> None:
+    assert len(UPSCALERS) >= 3 and len(TRANSLATORS) >= 2
+
+
+@pytest.mark.parametrize("folder", UPSCALERS, ids=lambda folder: folder.name)
+def test_an_upscaler_gives_the_pictures_of_its_project(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(folder)
+    checkpoint = checkpoint_of(case, tmp_path / "x.pth", "params_ema")
+    assert convert(checkpoint, "-o", tmp_path / "m.safetensors", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    model = load_model(tmp_path / "m.safetensors", "cpu")
+    assert (model.name, model.entry_point.scale) == ("upscale", said["scale"])
+    compared = 0
+    for name, images in case.group("in").items():
+        expected = case.tensors[f"out/{name.replace('x', 'y', 1)}"]
+        got = (model.translate_float(images * 2 - 1) + 1) / 2
+        low, high = case.about["output_range"]
+        if (low, high) == (0.0, 1.0):
+            got = got.clamp(0, 1)
+        torch.testing.assert_close(got, expected, atol=5e-5, rtol=1e-4)
+        compared += 1
+    assert compared
+    provenance = read_metadata(tmp_path / "m.safetensors").provenance
+    assert provenance["converted_from"] == "x.pth" and provenance["wrapper"] == "params_ema"
+    assert provenance["sha256"] == said["sha256"] == sha256_of_file(checkpoint)
+
+
+@pytest.mark.parametrize("folder", TRANSLATORS, ids=lambda folder: folder.name)
+def test_a_translator_gives_the_pictures_of_its_project(folder: Path, tmp_path: Path) -> None:
+    case = Case(folder)
+    checkpoint = checkpoint_of(case, tmp_path / "latest_net_G_B.pth")
+    assert convert(checkpoint, "-o", tmp_path / "m.safetensors", "--direction", "BtoA") == 0
+    model = load_model(tmp_path / "m.safetensors", "cpu")
+    assert (model.name, model.entry_point.domains) == ("BtoA", ("b", "a"))
+    pairs = [(images, case.tensors[f"out/{name.replace('x', 'y', 1)}"]) for name, images in case.group("in").items()]
+    # Of other sizes, theirs come back larger and ours in their own size.
+    pairs = [(images, expected) for images, expected in pairs if images.shape == expected.shape]
+    assert pairs
+    for images, expected in pairs:
+        torch.testing.assert_close(model.translate_float(images), expected, atol=5e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def msrresnet(tmp_path: Path) -> Path:
+    (folder,) = folders("06b_msrresnet_x2")
+    return checkpoint_of(Case(folder), tmp_path / "net_g.pth", "params")
+
+
+def test_it_says_what_the_model_is_and_how_to_use_it(
+    msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "m.safetensors"
+    assert convert(msrresnet, "-o", out) == 0
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first == f"{out}: upscale: msrresnet, enlarges pictures 2 times"
+    assert second.startswith("from net_g.pth: layout basicsr_msrresnet, ") and second.endswith(" weights")
+    assert third == f"use it: i2i translate --model {out} PICTURES"
+
+
+def test_a_layout_may_be_demanded(msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.safetensors"
+    assert convert(msrresnet, "-o", out, "--layout", "basicsr_msrresnet") == 0
+    capsys.readouterr()
+    assert convert(msrresnet, "-o", out, "--layout", "basicsr_rrdb") == 5
+    assert "not in the layout basicsr_rrdb, which lacks body.0.rdb1.conv1.weight" in capsys.readouterr().err
+    assert convert(msrresnet, "-o", out, "--layout", "basicsr") == 2
+    assert "leftthomas_srresnet" in capsys.readouterr().err
+
+
+def test_an_unknown_layout_names_the_nearest_and_what_is_foreign(
+    msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(msrresnet, weights_only=True)["params"]
+    odd = {"attention.key": torch.zeros(1), "attention.value": torch.zeros(1), "attention.query": torch.zeros(1)}
+    torch.save(state | odd, tmp_path / "odd.pth")
+    assert convert(tmp_path / "odd.pth", "-o", tmp_path / "m.safetensors") == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "odd.pth: unknown layout - nearest is basicsr_msrresnet, which does not know attention.key" in line
+    del state["conv_hr.bias"]
+    torch.save(state, tmp_path / "odd.pth")
+    assert convert(tmp_path / "odd.pth", "-o", tmp_path / "m.safetensors") == 5
+    assert "nearest is basicsr_msrresnet, which lacks conv_hr.bias" in capsys.readouterr().err
+    torch.save({"features.0.kernel": torch.zeros(1)}, tmp_path / "odd.pth")
+    assert convert(tmp_path / "odd.pth", "-o", tmp_path / "m.safetensors") == 5
+    assert "are like none of leftthomas_srresnet" in capsys.readouterr().err
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_wrong_arguments(msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, reason in (
+        ((msrresnet, "-o", tmp_path / "m.pth"), "ends in .safetensors"),
+        (
+            (msrresnet, "-o", tmp_path / "m.safetensors", "--direction", "AtoB"),
+            "an upscaler (basicsr_msrresnet) has none",
+        ),
+    ):
+        assert convert(*arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
+    assert convert(tmp_path / "none.pth", "-o", tmp_path / "m.safetensors") == 5
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"anything")
+    assert convert(path, "-o", path) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert path.read_bytes() == b"anything"
+
+
+@pytest.mark.parametrize(
+    ("file", "layout", "scale"),
+    [
+        ("srgan_leftthomas/netG_epoch_4_100.pth", "leftthomas_srresnet", 4),
+        ("srgan_leftthomas/netG_epoch_2_100.pth", "leftthomas_srresnet", 2),
+        ("fast_srgan/model.pt", "hasnainraz_srresnet", 4),
+        ("realesrgan/realesr-animevideov3.pth", "basicsr_compact", 4),
+    ],
+)
+def test_published_weights(
+    file: str, layout: str, scale: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (WEIGHTS / file).exists():
+        pytest.skip("no published weights beside this checkout")
+    assert convert(WEIGHTS / file, "-o", tmp_path / "m.safetensors", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["layout"], said["scale"], said["left_out"]) == (layout, scale, [])
+    image = np.full((12, 14, 3), 120, np.uint8)
+    enlarged = load_model(tmp_path / "m.safetensors", "cpu")(image)
+    assert enlarged.shape == (12 * scale, 14 * scale, 3)
+    assert np.abs(enlarged[8:-8, 8:-8].astype(int) - 120).mean() < 12, "grey stays about grey"

@@ -1,0 +1,106 @@
+"""Two ways of doing the same, timed in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+
+def alternate(
+    first: Callable[[], None], second: Callable[[], None], counted: int, warmup: int, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Seconds of two actions that take turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(warmup + counted):
+        for action, record in zip((first, second), seconds, strict=True):
+            started = now(device)
+            action()
+            elapsed = now(device) - started
+            if turn >= warmup:
+                record.append(elapsed)
+    return seconds
+
+
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@contextlib.contextmanager
+def in_own_process(make: Callable[..., Callable[[], None]], *arguments: Any) -> Iterator[Callable[[], None]]:
+    """The action that `make(*arguments)` gives, in a process that sleeps between its turns.
+
+    What one side asks of the memory allocator then does nothing for the other.
+
+    Raises:
+        RuntimeError: the action failed there.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+    process.start()
+    theirs.close()
+
+    def act() -> None:
+        try:
+            ours.send(None)
+            failure = ours.recv()
+        except (EOFError, OSError) as error:
+            raise RuntimeError("the process that takes the step has ended") from error
+        if failure is not None:
+            raise RuntimeError(failure)
+
+    try:
+        yield act
+    finally:
+        ours.close()
+        process.join(30)
+        process.kill()
+
+
+def _serve(connection: Connection, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
+    action = make(*arguments)
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.recv()
+            failure = None
+            try:
+                action()
+            except Exception as error:  # it is the caller's
+                failure = f"{type(error).__name__}: {error}"
+            connection.send(failure)
+
+
+def compare(name: str, plain: list[float], ours: list[float], precision: str) -> dict[str, object]:
+    """The row of a table: medians, the median of the ratios of the pairs, and their range."""
+    ratios = [a / b for a, b in zip(plain, ours, strict=True)]
+    return {
+        "row": name,
+        "plain_fp32_seconds": statistics.median(plain),
+        "ours_seconds": statistics.median(ours),
+        "ours_precision": precision,
+        "times_faster": statistics.median(ratios),
+        "times_faster_lowest": min(ratios),
+        "times_faster_highest": max(ratios),
+        "steps": len(ratios),
+    }
+
+
+def comparison_lines(rows: list[dict[str, object]]) -> list[str]:
+    """Rows of `compare` as lines of text, with a heading."""
+    lines = [f"{'':<48}{'plain fp32':>12}{'ours':>10}{'':>7}{'times faster':>14}{'(range)':>16}"]
+    for row in rows:
+        spread = f"({row['times_faster_lowest']:.2f} - {row['times_faster_highest']:.2f})"
+        lines.append(
+            f"{row['row']:<48}{row['plain_fp32_seconds']:>10.3f} s{row['ours_seconds']:>8.3f} s"
+            f"{row['ours_precision']:>7}{row['times_faster']:>14.2f}{spread:>16}"
+        )
+    return lines
