@@ -108,7 +108,7 @@ def translate(
     ] = 1.0,
     consistent: Annotated[
         bool,
-        typer.Option("--consistent", help="Of an upscaler: let results shrink back to their inputs, colours exactly."),
+        typer.Option("--consistent", help="Of an upscaler: results shrink back to their inputs: no shifted colours."),
     ] = False,
     device: Device = "auto",
     precision: Precision = "fp32",

@@ -256,6 +256,7 @@ class TestResume:
                 "training.checkpoints.keep_last=9",
                 "training.samples.pictures=1",
                 "training.validation.every_epochs=1",
+                "training.loss_audit.every_steps=null",
                 "tracking.tensorboard=true",
             ],
         )
@@ -263,6 +264,7 @@ class TestResume:
             "training.length.epochs",
             "training.length.minutes",
             "training.workers",
+            "training.loss_audit.every_steps",
             "training.checkpoints.keep_last",
             "training.validation.every_epochs",
             "training.samples.pictures",

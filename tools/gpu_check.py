@@ -4,10 +4,11 @@
     tools/gpu_check --device cpu       the same checks without a GPU (fp16 left out: a CPU is very slow at it)
 
 Each row is one method in one number format. "trains": the losses of a short training are finite, and the cycle error
-falls (CycleGAN), the pictures become different from each other (DCGAN), or the discriminator learns (R3GAN). "resumes":
-a training cut in the middle and resumed ends with the same bits as one that was not, under `deterministic: true`. "is
-used": the saved model makes the CPU's pictures within 2 grey levels. Times are of whole steps in full size: the paper's
-CycleGAN at 256 pixels, DCGAN at 64 pixels and batch 128, R3GAN at 64 pixels and batch 64.
+falls (CycleGAN), the pictures become different from each other (DCGAN), the discriminator learns (R3GAN), or the pixel
+error of the first phase falls (SRGAN). "resumes": a training cut in the middle and resumed ends with the same bits as
+one that was not, under `deterministic: true`. "is used": the saved model makes the CPU's pictures within 2 grey levels.
+Times are of whole steps in full size: the paper's CycleGAN at 256 pixels, DCGAN at 64 pixels and batch 128, R3GAN at 64
+pixels and batch 64, SRGAN's second phase at 96 pixels and batch 16 with VGG19's features.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ import torch
 
 from i2i.commands import train
 from i2i.core.image_shape import ImageShape
-from i2i.data.streams import DrawnAnimalsSettings, open_streams
+from i2i.data.settings import DrawnAnimalsSettings, DrawnScenesSettings
+from i2i.data.streams import open_streams
 from i2i.inference import load_generator, load_model
 from i2i.inference.image_model import Precision as InferencePrecision
 from i2i.recipe import load_recipe
@@ -65,6 +67,13 @@ class Method:
 
 def judge_translation(run: Path, device: str, precision: InferencePrecision) -> str:
     pictures = np.stack(open_streams(DrawnAnimalsSettings(pictures=1, test_pictures=4), seed=0).test["a"])
+    made = [load_model(run, where, precision=name)(pictures) for where, name in uses(device, precision)]
+    return judge_pictures(made, precision)
+
+
+def judge_enlargement(run: Path, device: str, precision: InferencePrecision) -> str:
+    scenes = DrawnScenesSettings(pictures=1, test_pictures=4, size_pixels=128)
+    pictures = np.stack(open_streams(scenes, seed=0).test["low"])
     made = [load_model(run, where, precision=name)(pictures) for where, name in uses(device, precision)]
     return judge_pictures(made, precision)
 
@@ -115,6 +124,19 @@ METHODS = (
         "loss/discriminator/pair",
         judge_generation,
         "r3gan_faces64",
+    ),
+    Method(
+        "srgan",
+        "srgan_quick_x4",
+        (
+            "data={kind: drawn_scenes, scale: 4, crop_pixels: 96, size_pixels: 128, pictures: 24, test_pictures: 4}",
+            "pipeline.generator={base_channels: 16, blocks: 2}",
+            "pipeline.discriminator.base_channels=8",
+            f"pipeline.pixel_images={STEPS // 2 * 16}",
+        ),
+        "loss/pixels/pixel",
+        judge_enlargement,
+        "srgan_x4",
     ),
 )
 
@@ -185,10 +207,16 @@ def time_full_step(
     pipeline = recipe.pipeline.build(shape)
     pipeline.initialize(0)
     engine = Engine(pipeline, recipe.training, Precision(precision, device), images_per_epoch=1000, seed=0)
-    size = (recipe.training.batch_size, shape.channels, shape.pixels, shape.pixels)
+    # Of two phases the second has the longer step.
+    engine.images = getattr(recipe.pipeline, "pixel_images", 0)
+    sides = {name: shape.pixels // (recipe.data.scale if name == "low" else 1) for name in pipeline.streams}
+    rows = recipe.training.batch_size
     batch = {
-        name: torch.rand(size, device=device).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-        for name in pipeline.streams
+        name: torch.rand(rows, shape.channels, side, side, device=device)
+        .mul(2)
+        .sub(1)
+        .contiguous(memory_format=torch.channels_last)
+        for name, side in sides.items()
     }
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -26,6 +26,8 @@ from i2i.data.loader import StreamLoader
 from i2i.inference.image_model import resolve_device
 from i2i.training.checkpoint import load_newest_checkpoint
 from i2i.training.distributed import Processes
+from i2i.training.engine import Draw, Engine
+from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.loop import bind_draws
 from i2i.training.progress_bar import format_duration
 from i2i.training.rows import peak_memory_gib
@@ -35,7 +37,7 @@ _TIMED_STEPS = 2
 
 
 def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, device_name: str, json: bool) -> None:
-    """Check recipe and data, take a step to warm up and two to time, print time and memory; writes nothing.
+    """Check recipe and data, take and time a few steps of every phase, print time and memory; writes nothing.
 
     Raises:
         I2IError: as `i2i.commands.train.start`.
@@ -43,6 +45,9 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
     device = resolve_device(device_name)
     recipe = choose(read_plan(recipe_name, overrides, resume), device)
     settle_arithmetic(recipe)
+    if device.type == "cpu" and recipe.speed == "auto":
+        # As the training itself: its steps are what is timed.
+        keep_freed_memory()
     data = open_data(recipe)
     engine = build_engine(recipe, data, Processes(), device)
     spent = 0.0
@@ -54,11 +59,7 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         data.train, recipe.training.batch_size, micro_batches=recipe.training.accumulate, device=device
     ) as loader:
         draw = bind_draws(loader, engine)
-        engine.take_step(draw)
-        started = _now(device)
-        for _ in range(_TIMED_STEPS):
-            engine.take_step(draw)
-        seconds = (_now(device) - started) / _TIMED_STEPS
+        seconds = _seconds_per_step(engine, draw, length)
     left = _what_is_left(length, begin, spent, seconds)
     result = {
         "recipe": recipe.name,
@@ -113,6 +114,31 @@ def _what_is_left(length: Length, done: Progress, spent_seconds: float, seconds_
     steps = int(by_clock / seconds_per_step)
     what = f"{format_duration(by_clock)} of {format_duration(60 * (minutes or 0))} to go" if done.step else ""
     return _Left(steps, by_clock, f"{what or format_duration(by_clock)}: about {steps:,} steps, {pace}")
+
+
+def _seconds_per_step(engine: Engine, draw: Draw, length: Length) -> float:
+    """Mean over the steps that are left; a phase that begins later is tried too, so that it fails now or not at all."""
+    batch, done, total = engine.settings.batch_size, engine.step, length.total_steps()
+    seconds = _timed(engine, draw)
+    later = -(-max((snapshot.at_images for snapshot in engine.pipeline.snapshots.values()), default=0) // batch)
+    if later <= done or (total is not None and later >= total):
+        return seconds
+    # The engine is thrown away afterwards.
+    engine.step, engine.images = later, later * batch
+    seconds_later = _timed(engine, draw)
+    # How many steps of a training by the clock lie beyond is not known.
+    share = 0.0 if total is None else (total - later) / (total - done)
+    return (1.0 - share) * seconds + share * seconds_later
+
+
+def _timed(engine: Engine, draw: Draw) -> float:
+    """Seconds a step, after one to warm up."""
+    device = engine.precision.device
+    engine.take_step(draw)
+    started = _now(device)
+    for _ in range(_TIMED_STEPS):
+        engine.take_step(draw)
+    return (_now(device) - started) / _TIMED_STEPS
 
 
 def _now(device: torch.device) -> float:

@@ -163,14 +163,13 @@ def _pairs(hr: str, lr: str | None) -> list[_Pair]:
 def _find(place: str, *, other: str) -> list[Path]:
     """The pictures that a folder, a file or a pattern means, sorted.
 
-    Benchmarks keep both sizes in one folder: of such a folder, those whose name ends in `other` are left out.
+    Benchmarks keep both sizes in one folder: those whose name ends in `other` are left out, unless all do.
     """
     from i2i.data.folders import PICTURE_SUFFIXES, find_pictures
 
     path = Path(place).expanduser()
     if path.is_dir():
-        found = [path / name for name in find_pictures(path)]
-        return [file for file in found if not re.search(f"(?i)[_-]{other}$", file.stem)] or found
+        return _without([path / name for name in find_pictures(path)], other)
     if path.is_file():
         return [path]
     fixed = next((index for index, part in enumerate(path.parts) if glob.has_magic(part)), None)
@@ -178,7 +177,11 @@ def _find(place: str, *, other: str) -> list[Path]:
     found = sorted(file for file in fitting if file.is_file() and file.suffix.lower() in PICTURE_SUFFIXES)
     if not found:
         raise DataError(f"{place}: no such folder, and no picture fits it as a pattern - check the spelling")
-    return found
+    return _without(found, other)
+
+
+def _without(found: list[Path], other: str) -> list[Path]:
+    return [file for file in found if not re.search(f"(?i)[_-]{other}$", file.stem)] or found
 
 
 def _by_name(paths: Sequence[Path], name_of: Callable[[Path], str]) -> Mapping[str, Path]:

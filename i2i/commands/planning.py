@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +15,7 @@ from i2i.data.dataset import DataSet
 from i2i.data.folders import MissingFolderError
 from i2i.data.streams import open_streams
 from i2i.errors import DataError, ModelError, RecipeError, UsageError
+from i2i.pipelines import SRGANSettings
 from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, load_recipe
 from i2i.training.checkpoint import checkpoint_folder
 from i2i.training.distributed import Processes
@@ -24,6 +27,7 @@ from i2i.training.timing import Length
 from i2i.training.tracking import read_metrics
 
 RECIPE_FILE = "recipe.yaml"
+_Settings = TypeVar("_Settings")
 _NO_RATE = 1e-6
 """At this share of the learning rate nothing is learnt any more."""
 
@@ -53,15 +57,19 @@ def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> 
 def with_whole_paths(recipe: Recipe) -> Recipe:
     """The same recipe with paths that mean the same from every working directory."""
 
-    def whole(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
+    data, pipeline = recipe.data, recipe.pipeline
+    if isinstance(pipeline, SRGANSettings) and pipeline.perceptual is not None:
+        perceptual = _with_whole(pipeline.perceptual, pipeline.perceptual.path_keys)
+        pipeline = dataclasses.replace(pipeline, perceptual=perceptual)
+    data = _with_whole(data, data.path_keys)
+    return _with_whole(dataclasses.replace(recipe, data=data, pipeline=pipeline), ("initialize_from",))
 
-    paths = {key: whole(getattr(recipe.data, key)) for key in recipe.data.path_keys}
-    return dataclasses.replace(
-        recipe,
-        data=dataclasses.replace(recipe.data, **paths),  # type: ignore[arg-type]
-        initialize_from=whole(recipe.initialize_from),
-    )
+
+def _with_whole(settings: _Settings, keys: Sequence[str]) -> _Settings:
+    """The settings with absolute paths under these keys."""
+    paths = {key: path for key in keys if (path := getattr(settings, key)) is not None}
+    absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}
+    return dataclasses.replace(settings, **absolute)  # type: ignore[type-var]
 
 
 def open_data(recipe: Recipe) -> DataSet:

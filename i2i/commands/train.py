@@ -35,6 +35,7 @@ from i2i.training.checkpoint import checkpoint_steps
 from i2i.training.distributed import Processes
 from i2i.training.environment import describe_environment
 from i2i.training.fine_tuning import initialize_from
+from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.loop import Run, fit
 from i2i.training.loop import resume as resume_run
 from i2i.training.progress_bar import TrainingProgress
@@ -101,6 +102,8 @@ def start(
             (choose(plan, target), str(resume or _new_run_folder(plan, out))) if processes.leads else None
         )
         settle_arithmetic(plan)
+        if target.type == "cpu" and plan.speed == "auto":
+            keep_freed_memory()
         with TrainingProgress(quiet=quiet or not processes.leads) as progress:
             return _train(plan, Path(folder), processes, target, progress, resumed=resume is not None)
     finally:

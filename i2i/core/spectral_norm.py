@@ -13,11 +13,12 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 
-def spectral_norm(layer: nn.Module) -> nn.Module:
+def published_spectral_norm(layer: nn.Module) -> nn.Module:
     """Keep the largest singular value of the layer's weight at 1, in place; gives the layer back.
 
-    With one power iteration for each call in training mode. Calls are thereby counted: a batch in two halves is not
-    the same as in one.
+    With one power iteration for each call in training mode, first the right singular vector and then the left, as
+    networks were published that carry these vectors; `layers.spectral_norm`, which is torch's, goes the other way
+    round and serves all others. Calls are counted: a batch in two halves is not the same as in one.
     """
     weight = layer.get_parameter("weight")
     transposed = isinstance(layer, nn.ConvTranspose2d)

@@ -156,7 +156,7 @@ def measure_all(images: Tensor, truth: Tensor, border_pixels: int) -> dict[str, 
 
 def luma_psnr(picture: np.ndarray, truth: np.ndarray, *, border_pixels: int) -> float:
     """The protocol ``psnr_y`` for two uint8 RGB pictures (H, W, 3), in dB."""
-    first, second = (torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1)[None] for one in (picture, truth))
+    first, second = (torch.from_numpy(np.array(one)).permute(2, 0, 1)[None] for one in (picture, truth))
     return float(psnr(luma(first), luma(second), border_pixels))
 
 

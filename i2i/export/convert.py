@@ -60,11 +60,12 @@ def convert_checkpoint(
         "wrapper": checkpoint.wrapper,
         "i2i": version,
     }
+    network = recognized.settings.build()
+    network.load_state_dict(recognized.state)
+    # Weights may fit and yet be of no use; this says so before anything is written.
+    ImageModel(network, entry_point, name=name, device="cpu", path=source)(np.full((8, 8, 3), 128, np.uint8))
     write_model_file(out, {_NETWORK: recognized.state}, {name: entry_point}, provenance)
-    model = ImageModel.load(out, "cpu")
-    # Weights may fit and yet be of no use; this says so now.
-    model(np.full((8, 8, 3), 128, np.uint8))
-    return Conversion(model, recognized, provenance["sha256"])
+    return Conversion(ImageModel.load(out, "cpu"), recognized, provenance["sha256"])
 
 
 def _recognized(source: Path, weights: Weights, wanted: str | None) -> Recognized:

@@ -114,14 +114,9 @@ class ImageModel:
             ModelError: the network returned numbers that are not finite.
         """
         height, width = images.shape[-2:]
-        generator, scale = self.entry_point.generator, self.entry_point.scale
         with out_of_memory_as_help(len(images), height, width, _REMEDY), numerics(self.device, self.precision):
             images = images.to(self.device, torch.float32)
-            padded_height = padded_side(height, generator.size_multiple, generator.minimum_pixels)
-            padded_width = padded_side(width, generator.size_multiple, generator.minimum_pixels)
-            padded = pad_mirrored(images, padded_height, padded_width)
-            output = self.network(padded.contiguous(memory_format=torch.channels_last))
-            output = output[..., : height * scale, : width * scale].float()
+            output = run_padded(self.network, self.entry_point, images).float()
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
         return self._corrected(output, images) if self.consistent else output
@@ -169,6 +164,19 @@ class ImageModel:
             metadata=metadata,
             path=file,
         )
+
+
+def run_padded(network: nn.Module, entry_point: PictureEntryPoint, images: Tensor) -> Tensor:
+    """Apply the network of an entry point to (N, 3, H, W) of any size: (N, 3, H * scale, W * scale).
+
+    Sides are padded at the right and at the bottom to what the network needs, see `pad_mirrored`, and cut back.
+    """
+    height, width = images.shape[-2:]
+    generator, scale = entry_point.generator, entry_point.scale
+    padded_height = padded_side(height, generator.size_multiple, generator.minimum_pixels)
+    padded_width = padded_side(width, generator.size_multiple, generator.minimum_pixels)
+    padded = pad_mirrored(images, padded_height, padded_width).contiguous(memory_format=torch.channels_last)
+    return network(padded)[..., : height * scale, : width * scale]
 
 
 def padded_side(pixels: int, multiple: int, minimum: int) -> int:

@@ -57,7 +57,10 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network that nobody trains: what another one was at a certain point of the training."""
+    """A network that nobody trains: what another one was at a certain point of the training.
+
+    From there on training goes after what scores do not measure: the newest networks count as the best.
+    """
 
     of: str
     """Key of the other network in `Pipeline.networks`; its running average is taken where there is one."""

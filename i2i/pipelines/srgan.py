@@ -100,8 +100,16 @@ class SRGANSettings:
             below = shape.pixels - shape.pixels % multiple
             tries = " or ".join(str(size) for size in (below, below + multiple) if size)
             return f"this generator needs a multiple of {multiple} - try {tries}"
-        sized = None if self.discriminator is None else getattr(self.discriminator, "size_problem", None)
-        return None if sized is None else sized(shape)
+        if self.perceptual is not None and shape.pixels < self.perceptual.minimum_pixels:
+            return f"the perceptual loss needs at least {self.perceptual.minimum_pixels}"
+        least = self.scale * self.generator.minimum_pixels
+        if shape.pixels < least:
+            return f"this generator needs at least {least}"
+        judge = self.discriminator
+        if isinstance(judge, PatchDiscriminatorSettings):
+            too_small = shape.pixels < judge.minimum_pixels
+            return f"this discriminator needs at least {judge.minimum_pixels}" if too_small else None
+        return None if judge is None else judge.size_problem(shape)
 
     def build(self, shape: ImageShape) -> SRGAN:
         return SRGAN(self, shape)
@@ -127,7 +135,7 @@ class SRGAN:
             self.discriminator = self.networks["discriminator"] = _judge(settings.discriminator, shape)
             self.networks["pixel_generator"] = settings.generator.build()
             self.snapshots["pixel_generator"] = Snapshot(of="generator", at_images=settings.pixel_images)
-        if settings.perceptual is not None:
+        if settings.perceptual is not None and settings.perceptual_weight > 0:
             self.features = self.networks["features"] = settings.perceptual.build()
             self.pretrained["features"] = settings.perceptual
         self.entry_points: Mapping[str, PictureEntryPoint] = {
@@ -199,12 +207,15 @@ class SRGAN:
 
     def show(self, networks: Mapping[str, nn.Module], pictures: Mapping[str, Tensor]) -> Mapping[str, Sheet]:
         """Bicubic beside what the network makes and the truth."""
-        low = pictures["low"]
+        multiple, scale = self.settings.generator.size_multiple, self.settings.scale
+        # Test pictures have any size; the network may need multiples.
+        height, width = (side - side % multiple for side in pictures["low"].shape[-2:])
+        low, high = pictures["low"][..., :height, :width], pictures["high"][..., : height * scale, : width * scale]
         return {
             "upscale": (
-                ("bicubic", imresize(low, self.settings.scale).clamp(-1.0, 1.0)),
+                ("bicubic", imresize(low, scale).clamp(-1.0, 1.0)),
                 ("upscaled", networks["generator"](low)),
-                ("truth", pictures["high"]),
+                ("truth", high),
             )
         }
 

@@ -18,6 +18,7 @@ MAY_CHANGE = (
     "training.validation.every_steps",
     "training.validation.every_minutes",
     "training.watchdog",
+    "training.loss_audit",
     "training.log_every_steps",
     "training.workers",
     "tracking",

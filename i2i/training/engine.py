@@ -13,7 +13,7 @@ from i2i.core.layers import what_couples_batch
 from i2i.core.randomness import SampleRandom, seed_of
 from i2i.core.step import Losses, Progress, StepContext, Update, running
 from i2i.errors import DivergedError, ModelError, RecipeError
-from i2i.pipelines.protocol import Pipeline
+from i2i.pipelines.protocol import Pipeline, Snapshot
 from i2i.training.checkpoint import TrainingState
 from i2i.training.distributed import Processes
 from i2i.training.ema import ExponentialMovingAverage
@@ -75,6 +75,8 @@ class Engine:
         self.skipped_updates = 0
         self.rollbacks = 0
         self.audit = LossAudit(settings.loss_audit)
+        self.given: set[str] = set()
+        """Networks whose first weights came from elsewhere."""
         refuse_wrong_split(pipeline, settings, self.processes)
         layout = torch.channels_last if fast else torch.contiguous_format
         owned = [name for names in pipeline.players.values() for name in names]
@@ -115,9 +117,18 @@ class Engine:
             if name in self.pipeline.averaged
         }
         for name, snapshot in self.pipeline.snapshots.items():
-            taken = self.images - self.settings.batch_size >= snapshot.at_images
-            made[name] = self.pipeline.networks[name] if taken else made[snapshot.of]
+            made[name] = self.pipeline.networks[name] if self._is_taken(snapshot) else made[snapshot.of]
         return made
+
+    @property
+    def is_past_snapshots(self) -> bool:
+        """Whether there are snapshots and all are taken: training has left what these keep, and means to."""
+        snapshots = self.pipeline.snapshots.values()
+        return bool(snapshots) and all(map(self._is_taken, snapshots))
+
+    def _is_taken(self, snapshot: Snapshot) -> bool:
+        # At the beginning of a step, which is then over.
+        return self.images - self.settings.batch_size >= snapshot.at_images
 
     def take_step(self, draw: Draw) -> dict[str, UpdateReport]:
         """One step: every update of the pipeline that is due, in order, then the averages."""
@@ -196,7 +207,8 @@ class Engine:
     def _take_snapshots(self) -> None:
         """Keep what networks are at the steps that the pipeline names: a matter of progress, so nothing to remember."""
         for name, snapshot in self.pipeline.snapshots.items():
-            if 0 <= self.images - snapshot.at_images < self.settings.batch_size:
+            due = 0 <= self.images - snapshot.at_images < self.settings.batch_size
+            if due and not (self.images == 0 and name in self.given):
                 averaged = self.averages.networks if self.averages else {}
                 source = averaged.get(snapshot.of, self.pipeline.networks[snapshot.of])
                 self.pipeline.networks[name].load_state_dict(source.state_dict())
@@ -293,8 +305,10 @@ class Engine:
         Raises:
             ModelError: they belong to other networks.
         """
-        for name in self._saved_networks() if names is None else names:
+        names = self._saved_networks() if names is None else names
+        for name in names:
             _load(self.pipeline.networks[name], f"network/{name}", state.tensors)
+        self.given.update(names)
         if self.averages:
             self.averages.restart()
 

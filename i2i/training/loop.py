@@ -137,14 +137,16 @@ def fit(run: Run, workers: int) -> None:
 
 
 def validate(run: Run) -> None:
-    """Score the networks and keep the model if it is the best so far; the leading process alone."""
+    """Score the networks and keep the model if it counts as the best so far; the leading process alone."""
     if run.tracker is None or not run.validation:
         return
     scores = run.validation.score(run.engine.inference_networks())
     _write_row(run, {f"validation/{name}": value for name, value in scores.values.items()})
     shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.values.items())
     run.progress.message(f"step {run.engine.step}: validation {shown}")
-    if math.isnan(scores.deciding) or (run.best.score is not None and scores.deciding <= run.best.score):
+    worse = run.best.score is not None and scores.deciding <= run.best.score
+    # Past a phase whose end is kept a training gives up PSNR on purpose: there the newest networks are what is wanted.
+    if math.isnan(scores.deciding) or (worse and not run.engine.is_past_snapshots):
         return
     run.best = Best(scores.deciding, run.engine.step)
     _save_model(run, BEST_MODEL_FILE)

@@ -74,8 +74,8 @@ class LossAudit:
             if norm == 0:
                 raise DeadLossError(
                     f"loss term {name} of update {update.name} has no effect: its gradient on the {update.player} is"
-                    " exactly zero - leave it out of the recipe, or mend what computes it"
-                    " (training.loss_audit.every_steps: null trains regardless)"
+                    " exactly zero - leave it out of the recipe, mend what computes it or, after a good start,"
+                    " look for a discriminator that has won (training.loss_audit.every_steps: null trains regardless)"
                 )
             self._unread[f"{update.name}/{name}"] = norm
 

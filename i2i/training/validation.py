@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from i2i.evaluation.psnr import l1, psnr
 from i2i.evaluation.upscaling import luma_psnr
+from i2i.inference.image_model import run_padded
 from i2i.pipelines.protocol import PictureEntryPoint, Pipeline
 from i2i.training.precision import Precision
 from i2i.training.sheets import to_uint8
 
-_PICTURES_AT_ONCE = 4
+_PICTURES_AT_ONCE, _LARGE_PIXELS = 4, 512
 _Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -25,7 +26,7 @@ class Scores:
 
     values: Mapping[str, float]
     """By metric: ``psnr_<entry point>`` (dB) and ``l1_<entry point>`` (grey levels) of translations,
-    ``psnr_y_<entry point>`` (dB, luma without a border of `scale` pixels) of enlargements, ``consistency`` in [0, 2]."""
+    ``psnr_y_<entry point>`` (dB, luma, a border of `scale` pixels left out) of enlargements, ``consistency``."""
     deciding: float
     """One number to rank checkpoints by; higher is better."""
 
@@ -91,16 +92,18 @@ class Validation:
             metrics = {"psnr_y": lambda made, truth: luma_psnr(made, truth, border_pixels=entry.scale)}
         found: dict[str, list[float]] = {metric: [] for metric in metrics}
         for batch in self._batches(entry.domains):
-            made = to_uint8(network(to_batch(batch[source], self._precision)))
+            # Padded as whoever uses the model file has it.
+            made = to_uint8(run_padded(network, entry, to_batch(batch[source], self._precision)))
             for metric, measure in metrics.items():
                 found[metric] += [measure(a, b) for a, b in zip(made, batch[target], strict=True)]
         return found
 
     def _batches(self, streams: Sequence[str]) -> list[Mapping[str, Sequence[np.ndarray]]]:
-        """A few pictures at a time; one at a time where sizes differ, so that they can be stacked."""
+        """A few pictures at a time; one at a time where they are large, or of several sizes and cannot be stacked."""
         count = len(self._pictures[streams[0]])
-        equal = all(len({picture.shape for picture in self._pictures[stream]}) == 1 for stream in streams)
-        size = _PICTURES_AT_ONCE if equal else 1
+        shapes = [{picture.shape for picture in self._pictures[stream]} for stream in streams]
+        small = all(len(sizes) == 1 and max(max(sizes)) <= _LARGE_PIXELS for sizes in shapes)
+        size = _PICTURES_AT_ONCE if small else 1
         return [
             {stream: self._pictures[stream][first : first + size] for stream in streams}
             for first in range(0, count, size)

@@ -125,6 +125,17 @@ def test_an_unknown_layout_names_the_nearest_and_what_is_foreign(
     assert not (tmp_path / "m.safetensors").exists()
 
 
+def test_weights_that_make_no_picture_leave_no_file(
+    msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(msrresnet, weights_only=True)["params"]
+    torch.save({name: weight * 1e30 for name, weight in state.items()}, tmp_path / "wild.pth")
+    assert convert(tmp_path / "wild.pth", "-o", tmp_path / "m.safetensors") == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "wild.pth: the network returned numbers that are not finite" in line
+    assert not (tmp_path / "m.safetensors").exists()
+
+
 def test_wrong_arguments(msrresnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, reason in (
         ((msrresnet, "-o", tmp_path / "m.pth"), "ends in .safetensors"),

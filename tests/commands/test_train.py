@@ -11,7 +11,8 @@ from i2i.cli import main
 from i2i.data.settings import UnpairedFoldersSettings
 from i2i.errors import DataError
 from i2i.recipe import load_recipe
-from tests.training.runs import hash_of_state, make_pictures, make_recipe
+from i2i.training.engine import Draw, Engine, UpdateReport
+from tests.training.runs import hash_of_state, make_pictures, make_recipe, make_upscaling_recipe
 
 SHORT = ["--set", "training.length.steps=3", "--device", "cpu"]
 
@@ -127,6 +128,24 @@ class TestDryRun:
         assert train("--resume", out, "--dry-run", "--device", "cpu") == 0
         assert "finished already, at step 3" in capsys.readouterr().out
         assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step_3"]
+
+    def test_every_phase_is_tried(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken: list[tuple[str, ...]] = []
+        whole = Engine.take_step
+
+        def noting(engine: Engine, draw: Draw) -> dict[str, UpdateReport]:
+            reports = whole(engine, draw)
+            taken.append(tuple(reports))
+            return reports
+
+        monkeypatch.setattr(Engine, "take_step", noting)
+        recipe, phase = make_upscaling_recipe(tmp_path), ("--set", "pipeline.pixel_images=40")
+        assert train(recipe, "--dry-run", "--device", "cpu", *phase) == 0
+        assert taken == 3 * [("pixels",)] + 3 * [("generator", "discriminator")]
+        taken.clear()
+        # The ten steps of the first phase are all there is.
+        assert train(recipe, "--dry-run", "--device", "cpu", *phase, "--set", "training.length.steps=10") == 0
+        assert taken == 3 * [("pixels",)]
 
 
 class TestFolders:

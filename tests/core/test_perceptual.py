@@ -113,7 +113,7 @@ def test_shortest_side() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"layers": {}}, "layers is empty"),
+        ({"layers": {}}, "layers has none"),
         ({"layers": {"pool5": 1.0}}, "layers has 'pool5'; needs names from conv1_1"),
         ({"layers": {"relu6_1": 1.0}}, "layers has 'relu6_1'"),
         ({"layers": {"relu5_4": 0.0}}, r"layers.relu5_4 is 0; needs a number above 0"),
@@ -189,3 +189,12 @@ def test_total_variation_by_hand() -> None:
 def test_distances_of_equal_pictures_are_zero() -> None:
     images = pictures()
     assert float(mean_absolute_error(images, images)) == float(mean_squared_error(images, images)) == 0.0
+
+
+def test_a_weight_of_zero_leaves_a_layer_out() -> None:
+    settings = VGGFeaturesSettings(layers={"relu5_4": 0.0, "conv1_2": 1.0})
+    assert settings.used_layers == {"conv1_2": 1.0}
+    assert settings.minimum_pixels == 1
+    assert len(settings.build()(torch.zeros(1, 3, 8, 8))) == 1
+    with pytest.raises(ValueError, match="layers has none with a weight"):
+        VGGFeaturesSettings(layers={"relu5_4": 0.0})

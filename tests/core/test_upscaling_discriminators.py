@@ -21,7 +21,7 @@ from i2i.core.discriminators.vgg import halvings
 from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
 from i2i.core.layers import BatchNorm, Normalization, what_couples_batch
-from i2i.core.spectral_norm import SpectralNorm, spectral_norm
+from i2i.core.spectral_norm import SpectralNorm, published_spectral_norm
 
 VGG = VGGDiscriminatorSettings(base_channels=2, hidden_features=3)
 UNET = UNetDiscriminatorSettings(base_channels=2)
@@ -197,7 +197,7 @@ def with_torch_hook(layer: nn.Module) -> nn.Module:
 def test_power_iteration_equals_the_hook_that_published_weights_come_from(make: type[nn.Module]) -> None:
     torch.manual_seed(0)
     theirs = with_torch_hook(make().double())
-    ours = spectral_norm(make().double())
+    ours = published_spectral_norm(make().double())
     names = {"original": "weight_orig", "0._u": "weight_u", "0._v": "weight_v"}
     state = {f"parametrizations.weight.{name}": theirs.state_dict()[hook] for name, hook in names.items()}
     ours.load_state_dict(state | {"bias": theirs.state_dict()["bias"]})
@@ -216,7 +216,7 @@ def test_power_iteration_equals_the_hook_that_published_weights_come_from(make: 
 
 
 def test_one_derivative_outlives_the_next_call() -> None:
-    layer = spectral_norm(nn.Conv2d(3, 4, 3))
+    layer = published_spectral_norm(nn.Conv2d(3, 4, 3))
     images = pictures(2, 6)
     (layer(images).mean() - layer(-images).mean()).backward()
     raw = layer.get_parameter("parametrizations.weight.original")
@@ -224,7 +224,7 @@ def test_one_derivative_outlives_the_next_call() -> None:
 
 
 def test_estimate_is_exact_under_autocast() -> None:
-    layer = spectral_norm(nn.Linear(40, 30)).eval()
+    layer = published_spectral_norm(nn.Linear(40, 30)).eval()
     exact = layer.weight
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(layer.weight, exact)  # type: ignore[arg-type]

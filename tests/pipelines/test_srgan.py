@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.core.discriminators import PatchDiscriminatorSettings, VGGDiscriminatorSettings
-from i2i.core.generators import MSRResNetSettings
+from i2i.core.generators import MSRResNetSettings, RRDBSettings, SRResNetSettings
 from i2i.core.image_shape import ImageShape
 from i2i.core.losses.perceptual import VGGFeaturesSettings
 from i2i.core.randomness import generator_of
@@ -224,6 +224,13 @@ def test_the_sheet_has_equal_sides() -> None:
     assert {tuple(images.shape) for _, images in sheet} == {(BATCH, 3, 32, 32)}
 
 
+def test_the_sheet_is_cut_to_what_the_network_can_take() -> None:
+    pipeline = made(generator=RRDBSettings(scale=2, base_channels=4, growth_channels=2, blocks=1))
+    odd = {"low": torch.zeros(BATCH, 3, 7, 9), "high": torch.zeros(BATCH, 3, 14, 18)}
+    (sheet,) = pipeline.show({"generator": pipeline.generator}, odd).values()
+    assert {tuple(images.shape) for _, images in sheet} == {(BATCH, 3, 12, 16)}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -243,3 +250,20 @@ def test_sizes_that_the_networks_cannot_take_are_named() -> None:
     assert "multiple of 4 - try 96 or 100" in (settings.size_problem(ImageShape(3, 98)) or "")
     assert settings.size_problem(ImageShape(1, 96)) == "super-resolution needs colour pictures"
     assert settings.size_problem(ImageShape(3, 128)) is None
+
+
+def test_crops_too_small_for_the_features_are_refused() -> None:
+    settings = SRGANSettings(
+        generator=TINY, discriminator=JUDGE, perceptual=VGGFeaturesSettings(layers={"relu5_4": 1.0})
+    )
+    assert settings.size_problem(ImageShape(3, 12)) == "the perceptual loss needs at least 16"
+    assert settings.size_problem(ImageShape(3, 16)) is None
+
+
+def test_crops_too_small_for_the_networks_are_refused_before_either_phase() -> None:
+    patches = SRGANSettings(generator=TINY, discriminator=PatchDiscriminatorSettings(layers=3))
+    assert patches.size_problem(ImageShape(3, 20)) == "this discriminator needs at least 24"
+    assert patches.size_problem(ImageShape(3, 24)) is None
+    normalized = SRGANSettings(generator=SRResNetSettings(normalization="instance"), discriminator=None)
+    assert normalized.size_problem(ImageShape(3, 4)) == "this generator needs at least 8"
+    assert normalized.size_problem(ImageShape(3, 8)) is None

@@ -10,6 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from i2i.core.generators import RRDBSettings
+from i2i.core.image_shape import ImageShape
+from i2i.evaluation.upscaling import luma_psnr
+from i2i.inference.image_model import ImageModel
+from i2i.pipelines import SRGANSettings
 from i2i.training.precision import Precision
 from i2i.training.validation import Validation, spread, to_batch
 from tests.training.toys import tiny_cyclegan
@@ -143,3 +148,17 @@ def test_scoring_leaves_no_graph_and_no_gradient() -> None:
     scores = validation({"a": levels(2, 0), "b": levels(2, 1)}, aligned=True).score(networks)
     assert all(math.isfinite(value) for value in scores.values.values())
     assert network.weight.grad is None and network.weight.requires_grad
+
+
+def test_pictures_of_any_size_are_enlarged_as_the_model_file_does_it() -> None:
+    generator = RRDBSettings(scale=2, base_channels=4, growth_channels=2, blocks=1)
+    pipeline = SRGANSettings(generator=generator, discriminator=None).build(ImageShape(3, 16))
+    pipeline.initialize(0)
+    network = pipeline.generator.eval()
+    random = np.random.default_rng(0)
+    # Odd sides, of which the network by itself takes none.
+    low, high = (random.integers(0, 256, (side * 7, side * 9, 3), dtype=np.uint8) for side in (1, 2))
+    test = {"low": [low], "high": [high]}
+    scores = Validation(pipeline, test, aligned=True, pictures=1, precision=FLOAT32).score({"generator": network})
+    made = ImageModel(network, pipeline.entry_points["upscale"], name="upscale", device="cpu")(low)
+    assert scores.values == {"psnr_y_upscale": pytest.approx(luma_psnr(made, high, border_pixels=2))}

@@ -17,7 +17,7 @@ from i2i.core.discriminators.output import DiscriminatorOutput
 from i2i.core.generators.upscaling import to_unit
 from i2i.core.image_shape import ImageShape
 from i2i.core.sizes import refuse, unfit_size
-from i2i.core.spectral_norm import spectral_norm
+from i2i.core.spectral_norm import published_spectral_norm
 
 LEVELS = 3
 SIZES = range(2**LEVELS, 4097, 2**LEVELS)
@@ -68,7 +68,7 @@ class UNetDiscriminator(nn.Module):
         self.judge = nn.Conv2d(full, 1, 3, padding=1)
         if settings.spectral_norm:
             for convolution in (*self.down, *self.up, *self.refine):
-                spectral_norm(convolution)
+                published_spectral_norm(convolution)
 
     def forward(self, images: Tensor) -> DiscriminatorOutput:
         """(N, C, H, W) in [-1, 1], H and W multiples of 8, to logits (N, 1, H, W)."""

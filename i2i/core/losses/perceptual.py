@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -56,26 +56,35 @@ class VGGFeaturesSettings:
 
     kind: Literal["vgg19"] = "vgg19"
     layers: Mapping[str, float] = field(default_factory=lambda: {"relu5_4": 1.0})
-    """Weight of each layer: convI_J is the J-th convolution of block I, before its ReLU, reluI_J after it."""
+    """Weight of each layer: convI_J is the J-th convolution of block I, before its ReLU, reluI_J after it. 0 leaves a
+    layer out that another recipe has."""
     distance: FeatureDistance = "mse"
     feature_scale: float = 1.0
     """Factor on all features before they are compared."""
     weights: str | None = None
     """A file in torchvision's key layout; null is the one that torchvision publishes (`i2i data fetch vgg19`)."""
 
+    path_keys: ClassVar[Sequence[str]] = ("weights",)
+
     def __post_init__(self) -> None:
-        if not self.layers:
-            raise ValueError("layers is empty; needs at least one, such as relu5_4: 1")
+        if not self.used_layers:
+            raise ValueError("layers has none with a weight; needs at least one, such as relu5_4: 1")
         for name, weight in self.layers.items():
             if name not in _VGG19_LAYERS or name.startswith("pool"):
                 raise ValueError(f"layers has {name!r}; needs names from conv1_1 to conv5_4 or relu1_1 to relu5_4")
-            _check_weight(f"layers.{name}", weight)
+            if weight != 0:
+                _check_weight(f"layers.{name}", weight)
         _check_weight("feature_scale", self.feature_scale)
+
+    @property
+    def used_layers(self) -> Mapping[str, float]:
+        """Those that count."""
+        return {name: weight for name, weight in self.layers.items() if weight != 0}
 
     @property
     def minimum_pixels(self) -> int:
         """Shortest side of a picture of which the last layer still has something to see."""
-        return 2 ** max(int(name[4]) - 1 for name in self.layers)
+        return 2 ** max(int(name[4]) - 1 for name in self.used_layers)
 
     def build(self) -> VGGFeatures:
         """The network, without trained weights and without the layers behind the last one asked for."""
@@ -83,7 +92,7 @@ class VGGFeaturesSettings:
 
     def loss(self, features_of_fake: Sequence[Tensor], features_of_real: Sequence[Tensor]) -> Tensor:
         """Weighted sum of the layers' distances, a scalar; see :func:`feature_distance`."""
-        weights = list(self.layers.values())
+        weights = list(self.used_layers.values())
         return feature_distance(features_of_fake, features_of_real, weights, self.distance, self.feature_scale)
 
 
@@ -103,6 +112,9 @@ class ScriptedFeaturesSettings:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Subtracted from RGB in [0, 1], before a division by `deviation`; (0.5, 0.5, 0.5) for both gives [-1, 1]."""
     deviation: tuple[float, float, float] = IMAGENET_DEVIATION
+
+    path_keys: ClassVar[Sequence[str]] = ("path",)
+    minimum_pixels: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not _SHA256.fullmatch(self.sha256):
@@ -164,7 +176,7 @@ class VGGFeatures(FrozenFeatures):
 
     def __init__(self, settings: VGGFeaturesSettings) -> None:
         super().__init__(IMAGENET_MEAN, IMAGENET_DEVIATION)
-        self.wanted = tuple(_VGG19_LAYERS[name] for name in settings.layers)
+        self.wanted = tuple(_VGG19_LAYERS[name] for name in settings.used_layers)
         channels = 3
         layers: list[nn.Module] = []
         for name, index in list(_VGG19_LAYERS.items())[: max(self.wanted) + 1]:
