@@ -46,6 +46,12 @@ Model = Annotated[Path, typer.Option("--model", "-m", help="A run folder, a chec
 MaxPixels = Annotated[int, typer.Option(help="Larger pictures are refused, before they are decoded.")]
 Direction = Annotated[str | None, typer.Option(help="AtoB or BtoA.")]
 Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the network.")]
+Strength = Annotated[
+    float, typer.Option(metavar="0..1", help="Of an upscaler: 0 true to the pixels, 1 all the detail it invents.")
+]
+Consistent = Annotated[
+    bool, typer.Option("--consistent", help="Of an upscaler: results shrink back to their inputs: no shifted colours.")
+]
 
 
 @app.callback()
@@ -103,13 +109,8 @@ def translate(
         ),
     ] = None,
     direction: Direction = None,
-    strength: Annotated[
-        float, typer.Option(metavar="0..1", help="Of an upscaler: 0 true to the pixels, 1 all the detail it invents.")
-    ] = 1.0,
-    consistent: Annotated[
-        bool,
-        typer.Option("--consistent", help="Of an upscaler: results shrink back to their inputs: no shifted colours."),
-    ] = False,
+    strength: Strength = 1.0,
+    consistent: Consistent = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     skip_existing: Annotated[
@@ -203,6 +204,8 @@ def evaluate(
         typer.Option(metavar="PICTURES", help="Small counterparts of --hr; made from them as MATLAB does by default."),
     ] = None,
     direction: Direction = None,
+    strength: Strength = 1.0,
+    consistent: Consistent = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     max_pixels: MaxPixels = 200_000_000,
@@ -218,11 +221,13 @@ def evaluate(
         from i2i.commands import evaluate_upscaling
 
         evaluate_upscaling.run(
-            model, hr, lr, direction=direction, device=device, precision=precision, max_pixels=max_pixels, json=json,
-            quiet=quiet,
+            model, hr, lr, direction=direction, strength=strength, consistent=consistent, device=device,
+            precision=precision, max_pixels=max_pixels, json=json, quiet=quiet,
         )  # fmt: skip
         return
     assert data is not None
+    if strength != 1.0 or consistent:
+        raise UsageError("--strength and --consistent are for models that enlarge - score them with --hr PICTURES")
     from i2i.commands import evaluate as command
 
     command.run(

@@ -48,10 +48,14 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int) -> Path:
     settings = _Repeating(scale=scale)
     path = tmp_path / "model.safetensors"
 
-    def load(given: Path | str, device: str = "auto", *_: object) -> ImageModel:
+    def load(
+        given: Path | str, device: str = "auto", *_: object, strength: float = 1.0, consistent: bool = False
+    ) -> ImageModel:
         assert Path(given) == path
+        if strength != 1.0:
+            raise UsageError(f"asked for strength {strength:g}")
         entry: Any = PictureEntryPoint("generator", settings, ("low", "high"), scale)  # type: ignore[arg-type]
-        return ImageModel(settings.build(), entry, name="upscale", device="cpu", path=path)
+        return ImageModel(settings.build(), entry, name="upscale", device="cpu", path=path, consistent=consistent)
 
     monkeypatch.setattr("i2i.inference.load_model", load)
     return path
@@ -292,3 +296,21 @@ def test_another_scale(model: Path, high: Path, scale: int, capsys: pytest.Captu
     assert (found["scale"], found["border_pixels"]) == (3, 3)
     cut = drawn(41, 51, 0)[:39, :51]
     assert found["pictures"][0]["model"] == pytest.approx(expected(cut, small(cut, 3), 3)["model"], rel=1e-12)
+
+
+def test_strength_and_consistency_reach_the_model(model: Path, high: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--model", str(model), "--hr", str(high), "--json"]
+    scores = []
+    for more in ([], ["--consistent"]):
+        assert main([*words, *more]) == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    # What shrinks back to the small picture is nearer to the large one than repeated pixels are.
+    assert scores[1]["mean"]["model"]["psnr_y"] > scores[0]["mean"]["model"]["psnr_y"] + 0.1
+    assert [score["consistent"] for score in scores] == [False, True]
+    assert main([*words, "--strength", "0.5"]) == 2
+    assert "asked for strength 0.5" in capsys.readouterr().err
+
+
+def test_pairs_of_one_size_know_no_strength(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "m.safetensors", "--data", str(tmp_path), "--strength", "0.5"]) == 2
+    assert "score them with --hr PICTURES" in capsys.readouterr().err

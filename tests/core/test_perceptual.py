@@ -116,7 +116,7 @@ def test_shortest_side() -> None:
         ({"layers": {}}, "layers has none"),
         ({"layers": {"pool5": 1.0}}, "layers has 'pool5'; needs names from conv1_1"),
         ({"layers": {"relu6_1": 1.0}}, "layers has 'relu6_1'"),
-        ({"layers": {"relu5_4": 0.0}}, r"layers.relu5_4 is 0; needs a number above 0"),
+        ({"layers": {"relu5_4": -1.0}}, r"layers.relu5_4 is -1; needs a number above 0"),
         ({"feature_scale": -1.0}, "feature_scale is -1"),
     ],
 )
