@@ -29,7 +29,7 @@ def convert(*arguments: object) -> int:
 
 
 def checkpoint_of(case: Case, path: Path, content: Any = None) -> Path:
-    network = next(iter(case.about["networks"]))
+    (network,) = {"/".join(name.split("/")[:2]) for name in case.tensors if name.startswith("net/")}
     state = case.group(network)
     torch.save(state if content is None else {content: state}, path)
     return path
