@@ -50,11 +50,13 @@ def test_an_upscaler_gives_the_pictures_of_its_project(
     model = load_model(tmp_path / "m.safetensors", "cpu")
     assert (model.name, model.entry_point.scale) == ("upscale", said["scale"])
     compared = 0
+    # Of bundled cases a grid of the outputs is there, every so many rows and columns.
+    step = case.about.get("output_step", 1)
     for name, images in case.group("in").items():
         expected = case.tensors[f"out/{name.replace('x', 'y', 1)}"]
-        got = (model.translate_float(images * 2 - 1) + 1) / 2
-        low, high = case.about["output_range"]
-        if (low, high) == (0.0, 1.0):
+        got = ((model.translate_float(images * 2 - 1) + 1) / 2)[..., ::step, ::step]
+        if case.about["hyper_parameters"]["network"] == "SRResNet":
+            # That project clamps in the network.
             got = got.clamp(0, 1)
         torch.testing.assert_close(got, expected, atol=5e-5, rtol=1e-4)
         compared += 1
