@@ -123,9 +123,15 @@ def prepare_folders(plan: Plan) -> None:
     """Create the folders for the results, before a model spends time on pictures that could not be written.
 
     Raises:
+        UsageError: a file is where a folder should be.
         StorageError: a folder cannot be created or written to.
     """
     for folder in plan.folders:
+        if folder.is_file():
+            raise UsageError(
+                f"-o {folder}: is a file, and its name is no picture's - name a folder, or one that ends in .png, .jpg,"
+                " .webp or .tiff"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

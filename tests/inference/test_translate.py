@@ -216,7 +216,7 @@ def test_output_folders_are_made_or_refused_at_once(tmp_path: Path) -> None:
     prepare_folders(plan)
     assert (tmp_path / "deep" / "out").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="-o"):
+    with pytest.raises(UsageError, match="is a file, and its name is no picture's"):
         prepare_folders(plan_translation([tmp_path / "in"], tmp_path / "file"))
 
 
