@@ -118,8 +118,9 @@ def _load_upscaler(
 def _score(model: ImageModel, pair: _Pair, scale: int, max_pixels: int) -> PictureScores:
     from fractions import Fraction
 
+    from i2i.core.resize import resize_levels
     from i2i.data.decoding import decode_rgb8
-    from i2i.evaluation.upscaling import resize_levels, score_picture
+    from i2i.evaluation.upscaling import score_picture
     from i2i.inference.runtime import out_of_memory_as_help
 
     high = decode_rgb8(pair.high, max_pixels)

@@ -58,6 +58,21 @@ def imresize(images: Tensor, scale: Fraction | int) -> Tensor:
     return resized[..., start : start + math.ceil(height * ratio), start : start + math.ceil(width * ratio)]
 
 
+def resize_levels(levels: Tensor, scale: Fraction | int) -> Tensor:
+    """(N, C, H, W) uint8 resized as `imresize` does, in float64, clamped and rounded to uint8 again.
+
+    With ``Fraction(1, 4)`` this makes the low-resolution pictures, of training and of benchmarks; with 4 the bicubic
+    baseline.
+    """
+    # On levels, not on [0, 1]: halves then come out as halves, and are rounded alike (to even) everywhere.
+    return imresize(to_float64(levels), scale).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float64(images: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none."""
+    return (images.cpu() if images.device.type == "mps" else images).double()
+
+
 def _mirrored(images: Tensor, axis: int, margin: int, multiple: int) -> Tensor:
     """Continue a side by `margin` at both ends, and at its end until it was a multiple of `multiple`."""
     side = images.shape[axis]

@@ -51,12 +51,10 @@ def bicubic(picture: np.ndarray, scale: int) -> np.ndarray:
     """Shrink as MATLAB's imresize does; see :func:`degrade`."""
     import torch
 
-    from i2i.core.resize import imresize
+    from i2i.core.resize import resize_levels
 
-    # In double precision and in levels: at scale 2 many results end in exactly one half, and are rounded to even then.
-    images = torch.from_numpy(picture.astype(np.float64)).permute(2, 0, 1)[None]
-    shrunk = imresize(images, Fraction(1, scale))[0].permute(1, 2, 0)
-    return np.ascontiguousarray(shrunk.clamp(0, 255).round().to(torch.uint8).numpy())
+    images = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    return np.ascontiguousarray(resize_levels(images, Fraction(1, scale))[0].permute(1, 2, 0).numpy())
 
 
 def second_order(picture: np.ndarray, scale: int, settings: SecondOrderSettings, *key: int | str) -> np.ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2i.core.resize import imresize
+from i2i.core.resize import resize_levels, to_float64
 
 PEAK = 255.0
 """Data range: pictures are 8-bit."""
@@ -44,7 +43,7 @@ class MetricProtocol:
 
 def luma(images: Tensor) -> Tensor:
     """The Y of (N, 3, H, W) RGB on 0..255: ITU-R BT.601, studio range 16..235, not rounded; (N, 1, H, W) float64."""
-    red, green, blue = _wide(images).unbind(1)
+    red, green, blue = to_float64(images).unbind(1)
     return (_LUMA_OFFSET + (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue) / PEAK).unsqueeze(1)
 
 
@@ -160,15 +159,6 @@ def luma_psnr(picture: np.ndarray, truth: np.ndarray, *, border_pixels: int) -> 
     return float(psnr(luma(first), luma(second), border_pixels))
 
 
-def resize_levels(levels: Tensor, scale: Fraction | int) -> Tensor:
-    """(N, C, H, W) uint8 resized as MATLAB does it (see `imresize`), in float64, clamped and rounded to uint8 again.
-
-    With ``Fraction(1, 4)`` this makes the low-resolution pictures of the benchmarks, with 4 the bicubic baseline.
-    """
-    # On levels, not on [0, 1]: halves then come out as halves, and are rounded alike everywhere.
-    return imresize(_wide(levels), scale).round().clamp(0, PEAK).to(torch.uint8)
-
-
 @dataclass(frozen=True, kw_only=True)
 class PictureScores:
     """One picture's numbers by protocol: of the model's enlargement, and of the bicubic one beside it."""
@@ -244,11 +234,6 @@ def score_picture(name: str, upscaled: Tensor, low: Tensor, truth: Tensor, scale
     return PictureScores(name=name, model=model, bicubic=baseline)
 
 
-def _wide(images: Tensor) -> Tensor:
-    """In float64, on the CPU where the device has none."""
-    return (images.cpu() if images.device.type == "mps" else images).double()
-
-
 def _inner(images: Tensor, truth: Tensor, border_pixels: int) -> tuple[Tensor, Tensor]:
     """Both in float64 without their border."""
     if images.shape != truth.shape or images.ndim != 4:
@@ -259,7 +244,7 @@ def _inner(images: Tensor, truth: Tensor, border_pixels: int) -> tuple[Tensor, T
     if min(height, width) <= 2 * border_pixels:
         raise ValueError(f"pictures are {width}x{height}; nothing is left inside a border of {border_pixels} pixels")
     rows, columns = slice(border_pixels, height - border_pixels), slice(border_pixels, width - border_pixels)
-    return _wide(images[..., rows, columns]), _wide(truth[..., rows, columns])
+    return to_float64(images[..., rows, columns]), to_float64(truth[..., rows, columns])
 
 
 def _as_json(scores: PictureScores) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from i2i.cli import main
 from i2i.commands import evaluate, evaluate_upscaling
+from i2i.core.resize import resize_levels
 from i2i.errors import DataError, UsageError
-from i2i.evaluation.upscaling import PROTOCOLS, measure_all, resize_levels
+from i2i.evaluation.upscaling import PROTOCOLS, measure_all
 from i2i.inference.image_model import ImageModel
 from i2i.pipelines.protocol import PictureEntryPoint
 from tests.inference.models import write_constant_model, write_generator

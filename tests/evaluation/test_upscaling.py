@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from i2i.core.resize import resize_levels
 from i2i.evaluation.upscaling import (
     PROTOCOLS,
     UpscalingScores,
@@ -20,7 +21,6 @@ from i2i.evaluation.upscaling import (
     measure_all,
     minimum_pixels,
     psnr,
-    resize_levels,
     score_picture,
     ssim,
 )

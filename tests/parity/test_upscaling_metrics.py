@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from i2i.cli import main
-from i2i.core.resize import imresize
+from i2i.core.resize import imresize, resize_levels
 from i2i.data.decoding import decode_rgb8
-from i2i.evaluation.upscaling import luma, measure_all, resize_levels
+from i2i.evaluation.upscaling import luma, measure_all
 from tests.parity.cases import Case, folders
 
 COLUMNS = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
