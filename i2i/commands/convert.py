@@ -32,7 +32,7 @@ def run(
     assert done.model.metadata is not None
     left_out = f", {len(done.recognized.left_out)} left out that carry nothing" if done.recognized.left_out else ""
     typer.echo(f"{out}: {done.model.metadata.description}")
-    typer.echo(f"from {source.name}: layout {done.recognized.layout}, {_parameters(done):,} weights{left_out}")
+    typer.echo(f"from {source.name}: layout {done.recognized.layout}, {done.weights:,} weights{left_out}")
     typer.echo(f"use it: i2i translate --model {out} PICTURES")
 
 
@@ -45,10 +45,6 @@ def _as_json(done: Conversion, source: Path, out: Path) -> dict[str, Any]:
         "entry_point": done.model.name,
         "scale": done.model.entry_point.scale,
         "generator": dataclasses.asdict(done.recognized.settings),
-        "weights": _parameters(done),
+        "weights": done.weights,
         "left_out": list(done.recognized.left_out),
     }
-
-
-def _parameters(done: Conversion) -> int:
-    return sum(parameter.numel() for parameter in done.model.network.parameters())

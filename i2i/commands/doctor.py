@@ -134,7 +134,7 @@ def _accelerators(torch: Any) -> list[str]:
 def _time_number_formats() -> dict[str, Any]:
     """Seconds of one short piece of training in each format on the device that `--device auto` means."""
     try:
-        from i2i.inference.image_model import resolve_device
+        from i2i.inference.runtime import resolve_device
         from i2i.training.precision import WORTHWHILE_SPEEDUP, measure_precisions
 
         device = resolve_device("auto")

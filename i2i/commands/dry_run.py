@@ -23,7 +23,7 @@ from i2i.commands.planning import (
 )
 from i2i.core.step import Progress
 from i2i.data.loader import StreamLoader
-from i2i.inference.image_model import resolve_device
+from i2i.inference.runtime import resolve_device
 from i2i.training.checkpoint import load_newest_checkpoint
 from i2i.training.distributed import Processes
 from i2i.training.engine import Draw, Engine

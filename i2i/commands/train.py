@@ -29,7 +29,7 @@ from i2i.commands.planning import (
 from i2i.data.dataset import DataSet
 from i2i.errors import UsageError
 from i2i.files import write_atomically
-from i2i.inference.image_model import resolve_device
+from i2i.inference.runtime import resolve_device
 from i2i.recipe import Recipe, dump_recipe
 from i2i.training.checkpoint import checkpoint_steps
 from i2i.training.distributed import Processes

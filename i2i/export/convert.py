@@ -14,6 +14,7 @@ from i2i.export.recognition import LAYOUTS, Recognized, Unlike, Weights, nearest
 from i2i.files import sha256_of_file
 from i2i.inference.image_model import ImageModel
 from i2i.inference.model_file import write_model_file
+from i2i.inference.runners import PyTorchRunner
 from i2i.pipelines.protocol import PictureEntryPoint
 
 _NETWORK = "generator"
@@ -29,6 +30,8 @@ class Conversion:
     recognized: Recognized
     sha256: str
     """Of the checkpoint."""
+    weights: int
+    """Numbers that training had moved."""
 
 
 def convert_checkpoint(
@@ -63,9 +66,12 @@ def convert_checkpoint(
     network = recognized.settings.build()
     network.load_state_dict(recognized.state)
     # Weights may fit and yet be of no use; this says so before anything is written.
-    ImageModel(network, entry_point, name=name, device="cpu", path=source)(np.full((8, 8, 3), 128, np.uint8))
+    ImageModel(PyTorchRunner(network, entry_point), entry_point, name=name, path=source)(
+        np.full((8, 8, 3), 128, np.uint8)
+    )
     write_model_file(out, {_NETWORK: recognized.state}, {name: entry_point}, provenance)
-    return Conversion(ImageModel.load(out, "cpu"), recognized, provenance["sha256"])
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return Conversion(ImageModel.load(out, "cpu"), recognized, provenance["sha256"], weights)
 
 
 def _recognized(source: Path, weights: Weights, wanted: str | None) -> Recognized:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from i2i.errors import ModelError, UsageError
 from i2i.inference.consistency import back_project
@@ -17,7 +17,8 @@ from i2i.inference.model_file import (
     resolve_model,
     select_entry_point,
 )
-from i2i.inference.runtime import Precision, not_finite_message, numerics, out_of_memory_as_help, resolve_device
+from i2i.inference.runners import PyTorchRunner, Runner
+from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
 from i2i.inference.strength import check_strength, network_of_strength
 from i2i.pipelines.protocol import PictureEntryPoint
 
@@ -28,11 +29,10 @@ class ImageModel:
     """A trained network that maps pictures to pictures: one entry point of a model file.
 
     Args:
-        network: maps (N, 3, H, W) in [-1, 1] to the same range; put into evaluation mode and moved to `device`.
-        entry_point: its settings say what sizes the network needs.
+        runner: computes the network, which maps (N, 3, H, W) in [-1, 1] to the same range.
+        entry_point: its settings say what the network needs and sees.
         name: of the entry point, such as "AtoB".
         names: of all entry points in the file, the default one first.
-        precision: fp32 is exact; bf16 and fp16 compute with fewer digits, which pays on some hardware.
         consistent: make the results of an upscaler shrink back to what they were made from, see
             `i2i.inference.consistency`.
         metadata: what the model file says about itself.
@@ -44,13 +44,11 @@ class ImageModel:
 
     def __init__(
         self,
-        network: nn.Module,
+        runner: Runner,
         entry_point: PictureEntryPoint,
         *,
         name: str,
         names: tuple[str, ...] = (),
-        device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
         consistent: bool = False,
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
@@ -60,16 +58,23 @@ class ImageModel:
             raise UsageError(
                 f"{where}: --consistent is for upscalers, and this model keeps the size - leave --consistent out"
             )
-        self.device = resolve_device(device) if isinstance(device, str) else device
-        # Channels last: the order in which convolutions and norms of this size run fastest on CPU and GPU alike.
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.runner = runner
         self.entry_point = entry_point
         self.name = name
         self.names = names or (name,)
-        self.precision: Precision = precision
         self.consistent = consistent
         self.metadata = metadata
         self.path = path
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are taken and given."""
+        return self.runner.device
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the network."""
+        return self.runner.precision
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Translate 8-bit pictures, rounding to the nearest grey level.
@@ -106,24 +111,22 @@ class ImageModel:
         """Translate (N, 3, H, W) in [-1, 1], of any size, to float32 (N, 3, H * scale, W * scale) of about that range.
 
         Most upscalers overshoot it a little; only what is made consistent is clamped.
-        Sides are padded at the right and at the bottom to what the network needs, by reflection, or by symmetric
-        repetition where a picture is too small for that, and cut back afterwards.
 
         Raises:
             OutOfMemoryError: the device cannot hold pictures of this size.
             ModelError: the network returned numbers that are not finite.
         """
         height, width = images.shape[-2:]
-        with out_of_memory_as_help(len(images), height, width, _REMEDY), numerics(self.device, self.precision):
+        with out_of_memory_as_help(len(images), height, width, _REMEDY):
             images = images.to(self.device, torch.float32)
-            output = run_padded(self.network, self.entry_point, images).float()
+            output = self.runner(images)
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
         return self._corrected(output, images) if self.consistent else output
 
     def _corrected(self, output: Tensor, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        # Outside of `numerics`: what bf16 rounds away would come back as noise.
+        # In fp32 whatever the network's arithmetic: what bf16 rounds away would come back as noise.
         with out_of_memory_as_help(len(images), height, width, _REMEDY):
             return back_project(output, images, self.entry_point.scale)
 
@@ -153,49 +156,14 @@ class ImageModel:
         file = resolve_model(Path(path))
         metadata, tensors = read_model_file(file)
         name, record = select_entry_point(file, metadata, PictureRecord, entry_point)
+        entry = PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network)
+        network = network_of_strength(file, record, tensors, strength)
         return cls(
-            network_of_strength(file, record, tensors, strength),
-            PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network),
+            PyTorchRunner(network, entry, target, precision),
+            entry,
             name=name,
             names=tuple(key for key, other in metadata.entry_points.items() if isinstance(other, PictureRecord)),
-            device=target,
-            precision=precision,
             consistent=consistent,
             metadata=metadata,
             path=file,
         )
-
-
-def run_padded(network: nn.Module, entry_point: PictureEntryPoint, images: Tensor) -> Tensor:
-    """Apply the network of an entry point to (N, 3, H, W) of any size: (N, 3, H * scale, W * scale).
-
-    Sides are padded at the right and at the bottom to what the network needs, see `pad_mirrored`, and cut back.
-    """
-    height, width = images.shape[-2:]
-    generator, scale = entry_point.generator, entry_point.scale
-    padded_height = padded_side(height, generator.size_multiple, generator.minimum_pixels)
-    padded_width = padded_side(width, generator.size_multiple, generator.minimum_pixels)
-    padded = pad_mirrored(images, padded_height, padded_width).contiguous(memory_format=torch.channels_last)
-    return network(padded)[..., : height * scale, : width * scale]
-
-
-def padded_side(pixels: int, multiple: int, minimum: int) -> int:
-    """The smallest multiple of `multiple` that is at least `pixels` and `minimum`."""
-    return -(-max(pixels, minimum) // multiple) * multiple
-
-
-def pad_mirrored(images: Tensor, height: int, width: int) -> Tensor:
-    """Extend (N, C, H, W) at the bottom and at the right to `height` and `width` by mirroring."""
-    for axis, side in ((-2, height), (-1, width)):
-        if side > images.shape[axis]:
-            images = images.index_select(axis, _mirrored_indices(images.shape[axis], side, images.device))
-    return images
-
-
-def _mirrored_indices(have: int, want: int, device: torch.device) -> Tensor:
-    position = torch.arange(want, device=device)
-    if want - have < have:
-        return torch.minimum(position, 2 * have - 2 - position)  # 0 1 2 1 0: reflection
-    # 0 1 2 2 1 0 0 1 2 ...: symmetric, defined for any size, one pixel included, where reflection is not.
-    position %= 2 * have
-    return torch.minimum(position, 2 * have - 1 - position)

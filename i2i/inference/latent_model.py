@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from i2i.errors import DataError, ModelError, UsageError
 from i2i.inference.latents import draw_latents
@@ -21,7 +21,8 @@ from i2i.inference.model_file import (
     resolve_model,
     select_entry_point,
 )
-from i2i.inference.runtime import Precision, not_finite_message, numerics, out_of_memory_as_help, resolve_device
+from i2i.inference.runners import PyTorchRunner, Runner
+from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
 from i2i.pipelines.protocol import LatentEntryPoint
 
 BLOCK = 16
@@ -33,33 +34,38 @@ class LatentModel:
     """A trained network that maps latents to pictures: one entry point of a model file.
 
     Args:
-        network: maps (N, latent), and labels (N,) where there are classes, to (N, C, H, W), [-1, 1] being the range of
-            pictures; put into evaluation mode and moved to `device`.
+        runner: computes the network, which maps (N, latent), and labels (N,) where there are classes, to (N, C, H, W),
+            [-1, 1] being the range of pictures.
         entry_point: its settings say the width of the latent, the shape of the pictures and the number of classes.
         name: of the entry point, such as "generate".
-        precision: fp32 is exact; bf16 and fp16 compute with fewer digits, which pays on some hardware.
         metadata: what the model file says about itself.
         path: of the model file.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        runner: Runner,
         entry_point: LatentEntryPoint,
         *,
         name: str = "generate",
-        device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
     ) -> None:
-        self.device = resolve_device(device) if isinstance(device, str) else device
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.runner = runner
         self.entry_point = entry_point
         self.name = name
-        self.precision: Precision = precision
         self.metadata = metadata
         self.path = path
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is computed."""
+        return self.runner.device
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the network."""
+        return self.runner.precision
 
     @property
     def latent_width(self) -> int:
@@ -137,13 +143,8 @@ class LatentModel:
         if labels is not None:
             numbers = torch.full((BLOCK,), int(labels[0]), dtype=torch.int64)
             numbers[:count] = labels
-            numbers = numbers.to(self.device)
-        remedy = "use a smaller --batch or --device cpu"
-        with (
-            out_of_memory_as_help(BLOCK, pixels, pixels, remedy),
-            numerics(self.device, self.precision, deterministic=True),
-        ):
-            output = self.network(filled.to(self.device), numbers)[:count].float()
+        with out_of_memory_as_help(BLOCK, pixels, pixels, "use a smaller --batch or --device cpu"):
+            output = self.runner(filled, numbers)[:count]
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
             # Rounded, not truncated: truncation darkens every picture by half a level.
@@ -192,12 +193,11 @@ class LatentModel:
         file = resolve_model(Path(path))
         metadata, tensors = read_model_file(file)
         name, record = select_entry_point(file, metadata, LatentRecord)
+        entry = LatentEntryPoint(record.network, record.generator, record.shape, record.classes)
         return cls(
-            build_network(file, record, tensors),
-            LatentEntryPoint(record.network, record.generator, record.shape, record.classes),
+            PyTorchRunner(build_network(file, record, tensors), entry, target, precision),
+            entry,
             name=name,
-            device=target,
-            precision=precision,
             metadata=metadata,
             path=file,
         )

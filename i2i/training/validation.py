@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from i2i.evaluation.psnr import l1, psnr
 from i2i.evaluation.upscaling import luma_psnr
-from i2i.inference.image_model import run_padded
+from i2i.inference.sizes import AnySize
 from i2i.pipelines.protocol import PictureEntryPoint, Pipeline
 from i2i.training.precision import Precision
 from i2i.training.sheets import to_uint8
@@ -93,7 +93,7 @@ class Validation:
         found: dict[str, list[float]] = {metric: [] for metric in metrics}
         for batch in self._batches(entry.domains):
             # Padded as whoever uses the model file has it.
-            made = to_uint8(run_padded(network, entry, to_batch(batch[source], self._precision)))
+            made = to_uint8(AnySize(network, entry)(to_batch(batch[source], self._precision)))
             for metric, measure in metrics.items():
                 found[metric] += [measure(a, b) for a, b in zip(made, batch[target], strict=True)]
         return found

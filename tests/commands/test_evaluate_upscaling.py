@@ -21,6 +21,7 @@ from i2i.core.resize import resize_levels
 from i2i.errors import DataError, UsageError
 from i2i.evaluation.upscaling import PROTOCOLS, measure_all
 from i2i.inference.image_model import ImageModel
+from i2i.inference.runners import PyTorchRunner
 from i2i.pipelines.protocol import PictureEntryPoint
 from tests.inference.models import write_constant_model, write_generator
 
@@ -56,7 +57,9 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int) -> Path:
         if strength != 1.0:
             raise UsageError(f"asked for strength {strength:g}")
         entry: Any = PictureEntryPoint("generator", settings, ("low", "high"), scale)  # type: ignore[arg-type]
-        return ImageModel(settings.build(), entry, name="upscale", device="cpu", path=path, consistent=consistent)
+        return ImageModel(
+            PyTorchRunner(settings.build(), entry), entry, name="upscale", path=path, consistent=consistent
+        )
 
     monkeypatch.setattr("i2i.inference.load_model", load)
     return path

@@ -19,7 +19,11 @@ from i2i.core.generators import (
     SRResNetSettings,
 )
 from i2i.core.image_shape import ImageShape
+from i2i.inference.image_model import ImageModel
+from i2i.inference.latent_model import LatentModel
 from i2i.inference.model_file import write_model_file
+from i2i.inference.runners import PyTorchRunner
+from i2i.inference.runtime import Precision
 from i2i.pipelines.protocol import LatentEntryPoint, PictureEntryPoint
 
 CONSTANT = ResNetGeneratorSettings(base_channels=2, blocks=1)
@@ -31,6 +35,25 @@ SRRESNET = SRResNetSettings(scale=2, base_channels=4, blocks=1)
 NEAREST = CompactSettings(scale=2, base_channels=2, convs=0)
 GREY = ImageShape(1, 28)
 COLOUR = ImageShape(3, 32)
+
+
+def image_model(
+    network: torch.nn.Module,
+    entry_point: PictureEntryPoint,
+    *,
+    name: str = "AtoB",
+    device: str = "cpu",
+    precision: Precision = "fp32",
+) -> ImageModel:
+    """The model that runs `network` in PyTorch."""
+    return ImageModel(PyTorchRunner(network, entry_point, device, precision), entry_point, name=name)
+
+
+def latent_model(
+    network: torch.nn.Module, entry_point: LatentEntryPoint, *, device: str = "cpu", precision: Precision = "fp32"
+) -> LatentModel:
+    """The model that runs `network` in PyTorch."""
+    return LatentModel(PyTorchRunner(network, entry_point, device, precision), entry_point)
 
 
 def write_constant_model(path: Path, levels: Mapping[str, Sequence[float]]) -> Path:

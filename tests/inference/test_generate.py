@@ -23,12 +23,12 @@ from i2i.inference.generate import (
 )
 from i2i.inference.latents import SavedLatents
 from i2i.pipelines.protocol import LatentEntryPoint
-from tests.inference.models import COLOUR, DCGAN, GREY, generator_network
+from tests.inference.models import COLOUR, DCGAN, GREY, generator_network, latent_model
 
 
 def model_of(shape: ImageShape = GREY, classes: int = 0) -> LatentModel:
     network = generator_network(DCGAN, shape, classes)
-    return LatentModel(network, LatentEntryPoint("generator", DCGAN, shape, classes))
+    return latent_model(network, LatentEntryPoint("generator", DCGAN, shape, classes))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -245,7 +245,8 @@ def test_a_disk_that_fails_ends_the_work_and_leaves_whole_files(
 
 def test_a_network_that_fails_ends_the_work(tmp_path: Path) -> None:
     model = model_of()
-    next(model.network.parameters()).data.fill_(float("nan"))
+    assert model.runner.network is not None
+    next(model.runner.network.parameters()).data.fill_(float("nan"))
     with pytest.raises(ModelError, match="not finite"):
         make(model, 20, tmp_path)
 

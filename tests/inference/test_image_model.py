@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from i2i.core.generators import GeneratorSettings, ResNetGeneratorSettings, UNetGeneratorSettings
 from i2i.errors import ModelError, OutOfMemoryError, UsageError
 from i2i.inference import load_model
-from i2i.inference.image_model import ImageModel, pad_mirrored, padded_side, resolve_device
+from i2i.inference.image_model import ImageModel
+from i2i.inference.runtime import Precision, resolve_device
+from i2i.inference.sizes import pad_mirrored, padded_side
 from i2i.pipelines.protocol import PictureEntryPoint
+from tests.inference.models import image_model
 
 RESNET = ResNetGeneratorSettings(base_channels=4, blocks=1)
 UNET = UNetGeneratorSettings(base_channels=2, levels=5, normalization="batch", dropout=0.5)
@@ -37,8 +40,8 @@ class Failing(nn.Module):
         raise self.error
 
 
-def model_of(network: nn.Module, settings: GeneratorSettings = RESNET) -> ImageModel:
-    return ImageModel(network, PictureEntryPoint("net", settings), name="AtoB")
+def model_of(network: nn.Module, settings: GeneratorSettings = RESNET, precision: Precision = "fp32") -> ImageModel:
+    return image_model(network, PictureEntryPoint("net", settings), precision=precision)
 
 
 def pictures(*shape: int) -> np.ndarray:
@@ -146,21 +149,18 @@ def test_bf16_is_close_to_fp32_and_really_another_arithmetic() -> None:
         for parameter in network.parameters():
             parameter.mul_(3.0)  # spreads the output over many levels
     image = pictures(32, 32)
-    model = model_of(network)
-    exact = model(image).astype(int)
-    model.precision = "bf16"
-    rough = model(image).astype(int)
+    exact = model_of(network)(image).astype(int)
+    rough = model_of(network, precision="bf16")(image).astype(int)
     assert exact.std() > 5
     assert 0 < np.abs(exact - rough).mean() < 5
 
 
 def test_numbers_that_are_not_finite_are_an_error_and_no_black_picture() -> None:
-    model = model_of(Affine(offset=float("nan")))
+    network = Affine(offset=float("nan"))
     with pytest.raises(ModelError, match="not finite"):
-        model(pictures(8, 8))
-    model.precision = "bf16"
+        model_of(network)(pictures(8, 8))
     with pytest.raises(ModelError, match="--precision fp32"):
-        model(pictures(8, 8))
+        model_of(network, precision="bf16")(pictures(8, 8))
 
 
 @pytest.mark.parametrize(
@@ -229,5 +229,5 @@ def test_gpu_gives_the_picture_of_the_cpu() -> None:
     network = ResNetGeneratorSettings(base_channels=16, blocks=3).build()
     image = pictures(67, 53)
     expected = model_of(network)(image).astype(int)
-    on_gpu = ImageModel(network, PictureEntryPoint("net", RESNET), name="AtoB", device="cuda")(image).astype(int)
+    on_gpu = image_model(network, PictureEntryPoint("net", RESNET), device="cuda")(image).astype(int)
     assert np.abs(on_gpu - expected).max() <= 1

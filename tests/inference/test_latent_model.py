@@ -13,8 +13,19 @@ from i2i.errors import DataError, ModelError, OutOfMemoryError, UsageError
 from i2i.inference import LatentModel, load_generator
 from i2i.inference.latent_model import BLOCK
 from i2i.inference.latents import draw_latents
+from i2i.inference.runtime import Precision
 from i2i.pipelines.protocol import LatentEntryPoint
-from tests.inference.models import COLOUR, DCGAN, GREY, MLP, R3GAN, SNGAN, generator_network, write_generator
+from tests.inference.models import (
+    COLOUR,
+    DCGAN,
+    GREY,
+    MLP,
+    R3GAN,
+    SNGAN,
+    generator_network,
+    latent_model,
+    write_generator,
+)
 
 
 class Painting(nn.Module):
@@ -38,9 +49,10 @@ def model_of(
     shape: ImageShape = GREY,
     classes: int = 0,
     network: nn.Module | None = None,
+    precision: Precision = "fp32",
 ) -> LatentModel:
     network = generator_network(settings, shape, classes) if network is None else network
-    return LatentModel(network, LatentEntryPoint("generator", settings, shape, classes))
+    return latent_model(network, LatentEntryPoint("generator", settings, shape, classes), precision=precision)
 
 
 def painting(levels: list[float]) -> np.ndarray:
@@ -137,7 +149,7 @@ def test_arrays_are_taken_too() -> None:
 def test_runs_in_evaluation_mode() -> None:
     network = generator_network(DCGAN, GREY).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    model = LatentModel(network, LatentEntryPoint("generator", DCGAN, GREY))
+    model = latent_model(network, LatentEntryPoint("generator", DCGAN, GREY))
     model(model.latents(range(3)))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -171,20 +183,17 @@ def test_labels_that_do_not_fit_are_refused(classes: int, labels: list[int] | No
 def test_numbers_that_are_not_finite_are_an_error_and_no_black_picture() -> None:
     network = generator_network(DCGAN, GREY)
     next(network.parameters()).data.fill_(float("nan"))
-    model = model_of(network=network)
     with pytest.raises(ModelError, match="not finite"):
-        model(torch.zeros(1, 12))
-    model.precision = "bf16"
+        model_of(network=network)(torch.zeros(1, 12))
     with pytest.raises(ModelError, match="--precision fp32"):
-        model(torch.zeros(1, 12))
+        model_of(network=network, precision="bf16")(torch.zeros(1, 12))
 
 
 def test_bf16_is_close_to_fp32_and_really_another_arithmetic() -> None:
     model = model_of()
     latents = model.latents(range(4))
     exact = model(latents).astype(int)
-    model.precision = "bf16"
-    rough = model(latents).astype(int)
+    rough = model_of(precision="bf16")(latents).astype(int)
     assert exact.std() > 5
     assert 0 < np.abs(exact - rough).mean() < 5
 
@@ -239,7 +248,7 @@ def test_gpu_gives_the_pictures_of_the_cpu_and_the_same_bits_again() -> None:
     latents = model.latents(range(40))
     expected = model(latents).astype(int)
     entry_point = LatentEntryPoint("generator", DCGAN, COLOUR)
-    on_gpu = LatentModel(generator_network(DCGAN, COLOUR), entry_point, device="cuda")
+    on_gpu = latent_model(generator_network(DCGAN, COLOUR), entry_point, device="cuda")
     pictures = on_gpu(latents)
     assert np.abs(pictures - expected).max() <= 1
     assert np.array_equal(on_gpu(latents[:17], batch=1), pictures[:17])

@@ -19,7 +19,9 @@ def upscaler(tmp_path: Path) -> Path:
 
 
 def weights(path: Path, strength: float = 1.0) -> dict[str, torch.Tensor]:
-    return load_model(path, "cpu", strength=strength).network.state_dict()
+    network = load_model(path, "cpu", strength=strength).runner.network
+    assert network is not None
+    return network.state_dict()
 
 
 def test_both_networks_are_in_the_file(upscaler: Path) -> None:

@@ -18,6 +18,7 @@ from i2i.inference.image_files import Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
 from i2i.inference.translate import Job, Outcome, plan_translation, prepare_folders, translate_files
 from i2i.pipelines.protocol import PictureEntryPoint
+from tests.inference.models import image_model
 
 
 class Negative(nn.Module):
@@ -36,7 +37,7 @@ class Negative(nn.Module):
 
 def negative(act: Callable[[Tensor], None] = lambda images: None) -> tuple[ImageModel, Negative]:
     network = Negative(act)
-    return ImageModel(network, PictureEntryPoint("net", ResNetGeneratorSettings()), name="AtoB"), network
+    return image_model(network, PictureEntryPoint("net", ResNetGeneratorSettings())), network
 
 
 def paint(path: Path, level: int = 0, size: tuple[int, int] = (12, 8)) -> Path:

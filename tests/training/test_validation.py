@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from i2i.core.generators import RRDBSettings
 from i2i.core.image_shape import ImageShape
 from i2i.evaluation.upscaling import luma_psnr
-from i2i.inference.image_model import ImageModel
 from i2i.pipelines import SRGANSettings
 from i2i.training.precision import Precision
 from i2i.training.validation import Validation, spread, to_batch
+from tests.inference.models import image_model
 from tests.training.toys import tiny_cyclegan
 
 FLOAT32 = Precision("fp32", torch.device("cpu"))
@@ -160,5 +160,5 @@ def test_pictures_of_any_size_are_enlarged_as_the_model_file_does_it() -> None:
     low, high = (random.integers(0, 256, (side * 7, side * 9, 3), dtype=np.uint8) for side in (1, 2))
     test = {"low": [low], "high": [high]}
     scores = Validation(pipeline, test, aligned=True, pictures=1, precision=FLOAT32).score({"generator": network})
-    made = ImageModel(network, pipeline.entry_points["upscale"], name="upscale", device="cpu")(low)
+    made = image_model(network, pipeline.entry_points["upscale"], name="upscale")(low)
     assert scores.values == {"psnr_y_upscale": pytest.approx(luma_psnr(made, high, border_pixels=2))}
