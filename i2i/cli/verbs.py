@@ -1,22 +1,17 @@
-"""The command line: one thin function a verb; what a verb does lies in `i2i.commands`.
-
-Everything heavy is imported inside the functions, so that `i2i --help` answers at once.
-"""
+"""The verbs."""
 
 from __future__ import annotations
 
 import json as json_module
-import os
-import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
 from i2i import __version__
-from i2i.errors import I2IError, InterruptedBySignal, UsageError
+from i2i.cli.data_verbs import data_app
+from i2i.cli.options import Consistent, Device, Direction, Json, MaxPixels, Model, Overrides, Precision, Quiet, Strength
+from i2i.errors import UsageError
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
@@ -32,26 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data", invoke_without_command=True)
-
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value, e.g. training.batch_size=4."),
-]
-Model = Annotated[Path, typer.Option("--model", "-m", help="A run folder, a checkpoint folder or a .safetensors file.")]
-MaxPixels = Annotated[int, typer.Option(help="Larger pictures are refused, before they are decoded.")]
-Direction = Annotated[str | None, typer.Option(help="AtoB or BtoA.")]
-Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the network.")]
-Strength = Annotated[
-    float, typer.Option(metavar="0..1", help="Of an upscaler: 0 true to the pixels, 1 all the detail it invents.")
-]
-Consistent = Annotated[
-    bool, typer.Option("--consistent", help="Of an upscaler: results shrink back to their inputs: no shifted colours.")
-]
 
 
 @app.callback()
@@ -264,68 +240,6 @@ def report(
     typer.echo(json_module.dumps(pages) if json else "\n".join(pages))
 
 
-@data_app.callback()
-def data(context: typer.Context) -> None:
-    """Look through pictures, prepare them for training; fetch published sets."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@data_app.command("check")
-def data_check(
-    folder: Annotated[Path, typer.Argument(help="A folder of pictures; folders inside it count.")],
-    min_side_pixels: Annotated[int, typer.Option(help="Pictures with a shorter side are skipped.")] = 16,
-    max_pixels: MaxPixels = 200_000_000,
-    size: Annotated[
-        int | None, typer.Option(help="Of the training: say which pictures would be enlarged for it.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Look through a folder: what can be used, what is damaged, doubled or odd."""
-    from i2i.commands import data as command
-
-    command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, size_pixels=size, json=json)
-
-
-@data_app.command("prepare")
-def data_prepare(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, a .zip file, or idx files (MNIST).")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
-    size: Annotated[int, typer.Option(help="Side of the squares, in pixels.")],
-    crop: Annotated[
-        Literal["center", "none"], typer.Option(help="Cut the largest square out of the middle, or squeeze.")
-    ] = "center",
-    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
-    min_side: Annotated[int, typer.Option(help="Pictures with a shorter side are left out.")] = 16,
-    enlarge: Annotated[
-        bool, typer.Option("--enlarge/--no-enlarge", help="Make small pictures larger, or leave them out.")
-    ] = True,
-    format: Annotated[Literal["png", "jpg"], typer.Option(help="Of the pictures made.")] = "png",
-    max_pixels: MaxPixels = 200_000_000,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Make a clean set: no damaged or doubled pictures, cropped and resized, with a list of what was done."""
-    from i2i.commands import data as command
-
-    command.prepare(
-        source, out, size=size, crop=crop, channels=channels, min_side_pixels=min_side, max_pixels=max_pixels,
-        format=format, enlarge=enlarge, json=json, quiet=quiet,
-    )  # fmt: skip
-
-
-@data_app.command("fetch")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="Name of the set, e.g. horse2zebra.")],
-    to: Annotated[Path, typer.Option(help="Folder that gets a folder with this name.")] = Path("datasets"),
-    quiet: Quiet = False,
-) -> None:
-    """Download a published set and check that it is the one published."""
-    from i2i.commands import data as command
-
-    command.fetch(name, to=to, quiet=quiet)
-
-
 @app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe's text.")] = None, json: Json = False
@@ -362,81 +276,3 @@ def demo(
     from i2i.commands import demo as command
 
     command.run(minutes=minutes, seed=seed, device=device, out=out, quiet=quiet, json=json)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; every error is reported here and nowhere else."""
-    words, debug = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
-    command: Any = typer.main.get_command(app)
-    try:
-        with command.make_context("i2i", words) as context:
-            command.invoke(context)
-        sys.stdout.flush()
-        return 0
-    except typer.Exit as done:
-        return done.exit_code
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exception(error)
-        return _report(error)
-
-
-def _take_debug(words: list[str]) -> tuple[list[str], bool]:
-    """Take `--debug` out of the words before a `--`, so that it may stand anywhere."""
-    end = words.index("--") if "--" in words else len(words)
-    kept = [word for word in words[:end] if word != "--debug"]
-    return kept + words[end:], len(kept) < end
-
-
-def _report(error: BaseException) -> int:
-    """Say in one line, or one a mistake, what is wrong; return the exit code."""
-    match error:
-        case InterruptedBySignal():
-            # Asked for and orderly, so no error.
-            typer.echo(f"i2i: {error}", err=True)
-            return error.exit_code
-        case KeyboardInterrupt() | typer.Abort():
-            typer.echo("i2i: interrupted", err=True)
-            return 130
-        case I2IError():
-            lines = str(error).splitlines() or [type(error).__name__]
-            _complain("\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else lines[0])
-            return error.exit_code
-        case BrokenPipeError():
-            # Whoever read our output has had enough. Python would complain when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        case _ if hasattr(error, "format_message"):  # typer's usage errors, whose class moved between versions
-            path = getattr(getattr(error, "ctx", None), "command_path", "i2i")
-            _complain(f"{error.format_message().rstrip('.')} - see {path} --help")  # type: ignore[attr-defined]
-            return 2
-        case _ if _is_out_of_memory(error):
-            _complain(
-                f"out of memory: {_one_line(error)} - use smaller pictures or batches (--batch 1, "
-                "--set training.accumulate=2, a smaller crop), or --device cpu"
-            )
-            return 6
-        case OSError() if error.strerror:
-            where = f"{error.filename}: " if error.filename is not None else ""
-            _complain(f"{where}{error.strerror} - run again with --debug to see where")
-            return 1
-        case _:
-            _complain(
-                f"internal error: {type(error).__name__}: {_one_line(error)} - run again with --debug to see where"
-            )
-            return 1
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
-        return True
-    signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _complain(message: str) -> None:
-    typer.echo(f"i2i: error: {message}", err=True)

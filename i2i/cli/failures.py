@@ -1,0 +1,64 @@
+"""What the command line says when something ends otherwise than asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from i2i.errors import I2IError, InterruptedBySignal
+
+
+def report_failure(error: BaseException) -> int:
+    """Say in one line, or one a mistake, what is wrong; return the exit code."""
+    match error:
+        case InterruptedBySignal():
+            # Asked for and orderly, so no error.
+            typer.echo(f"i2i: {error}", err=True)
+            return error.exit_code
+        case KeyboardInterrupt() | typer.Abort():
+            typer.echo("i2i: interrupted", err=True)
+            return 130
+        case I2IError():
+            lines = str(error).splitlines() or [type(error).__name__]
+            _complain("\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else lines[0])
+            return error.exit_code
+        case BrokenPipeError():
+            # Whoever read our output has had enough. Python would complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        case _ if hasattr(error, "format_message"):  # typer's usage errors, whose class moved between versions
+            path = getattr(getattr(error, "ctx", None), "command_path", "i2i")
+            _complain(f"{error.format_message().rstrip('.')} - see {path} --help")  # type: ignore[attr-defined]
+            return 2
+        case _ if _is_out_of_memory(error):
+            _complain(
+                f"out of memory: {_one_line(error)} - use smaller pictures or batches (--batch 1, "
+                "--set training.accumulate=2, a smaller crop), or --device cpu"
+            )
+            return 6
+        case OSError() if error.strerror:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            _complain(f"{where}{error.strerror} - run again with --debug to see where")
+            return 1
+        case _:
+            _complain(
+                f"internal error: {type(error).__name__}: {_one_line(error)} - run again with --debug to see where"
+            )
+            return 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"i2i: error: {message}", err=True)
