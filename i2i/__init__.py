@@ -1,6 +1,6 @@
 """i2i: train, test and ship GAN image-to-image models.
 
-    model = i2i.load("runs/cyclegan_demo-...")      # or a .safetensors file
+    model = i2i.load("runs/cyclegan_demo-...")      # or a .safetensors, .onnx ... file
     zebras = model(horses)                          # (N, H, W, 3) uint8 RGB in, the same out
     enlarge = i2i.load("runs/srgan_x4-...", strength=0.7)  # (N, H, W, 3) in, (N, 4 H, 4 W, 3) out
     generator = i2i.load("runs/dcgan_mnist-...")    # a model without an input picture
@@ -32,24 +32,30 @@ def load(
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     strength: float = 1.0,
     consistent: bool = False,
+    runner: str = "auto",
+    trust: bool = False,
 ) -> ImageModel | LatentModel:
     """Load a model to call: on pictures, uint8 RGB arrays (N, H, W, 3) in, the same out; a generator on latents.
 
     Args:
-        model: a run folder, a checkpoint folder or a `.safetensors` file.
+        model: a run folder, a checkpoint folder, a `.safetensors` file, or what `i2i export` made of one.
         direction: "AtoB" or "BtoA"; the model's first by default. A generator has none.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: arithmetic of the network.
         strength: of an upscaler trained in two phases, 0 (true to the pixels) to 1 (all the detail it invents).
         consistent: make an upscaler's results shrink back to their inputs, against shifted colours.
+        runner: "torch", "onnxruntime" or "openvino"; "auto" takes the first that runs this file.
+        trust: open a TorchScript or `.pt2` file that you did not export; such files can carry code.
 
     Raises:
-        i2i.errors.ModelError: there is no model, or it is damaged.
-        i2i.errors.UsageError: it has no such direction, cannot do what was asked, or the device is not there.
+        i2i.errors.ModelError: there is no model, it is damaged, or not trusted.
+        i2i.errors.UsageError: it has no such direction, cannot do what was asked, or the device or runner is not there.
     """
     from i2i.inference import load_any_model
 
-    return load_any_model(model, device, direction, precision, strength=strength, consistent=consistent)
+    return load_any_model(
+        model, device, direction, precision, strength=strength, consistent=consistent, runner=runner, trust=trust
+    )
 
 
 def train(

@@ -2,6 +2,8 @@
 
     tools/bench cyclegan --steps 5                     speed of a training step
     tools/bench srgan --steps 5                        speed of a training step and of its data (bench_srgan.py)
+    tools/bench translate                              speed of runners, and of a folder (bench_translate.py)
+    tools/bench large                                  time and memory of 12,000 x 9,000 pixels (bench_large.py)
     tools/bench dcgan --mnist DIR --lenet FILE         quality and time of a whole training (bench_dcgan.py)
 
 CycleGAN: the plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it
@@ -17,9 +19,12 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 
 import bench_dcgan
+import bench_large
 import bench_srgan
+import bench_translate
 import torch
 from bench_turns import alternate, compare, comparison_lines
+from plain_resnet import plain_generator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,30 +33,6 @@ from i2i.pipelines import CycleGANSettings
 from i2i.training.engine import Engine
 from i2i.training.precision import Precision, choose_precision
 from i2i.training.settings import TrainingSettings
-
-
-class PlainBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width), nn.ReLU(True),
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
-
-
-def plain_generator(width: int = 64, blocks: int = 9) -> nn.Module:
-    return nn.Sequential(
-        nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU(True),
-        nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(True),
-        nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.InstanceNorm2d(4 * width), nn.ReLU(True),
-        *(PlainBlock(4 * width) for _ in range(blocks)),
-        nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(True),
-        nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(True),
-        nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh(),
-    )  # fmt: skip
 
 
 def plain_discriminator(width: int = 64) -> nn.Module:
@@ -143,6 +124,16 @@ def show(arguments: argparse.Namespace, result: Mapping[str, object], lines: Seq
     print("\n".join(lines))
 
 
+def run_translate(arguments: argparse.Namespace) -> None:
+    result = bench_translate.run(arguments)
+    show(arguments, result, bench_translate.table(result))
+
+
+def run_large(arguments: argparse.Namespace) -> None:
+    result = bench_large.run(arguments)
+    show(arguments, result, bench_large.table(result))
+
+
 def run_dcgan(arguments: argparse.Namespace) -> None:
     result = bench_dcgan.run(arguments)
     print(json.dumps(result) if arguments.json else bench_dcgan.table(result))
@@ -173,6 +164,16 @@ def main() -> None:
     )
     bench_srgan.add_arguments(srgan)
     srgan.set_defaults(run=run_srgan)
+
+    for name, module, run, what in (
+        ("translate", bench_translate, run_translate, "pictures through every runner, and a folder of them"),
+        ("large", bench_large, run_large, "pictures that do not fit into memory"),
+    ):
+        bench = benches.add_parser(
+            name, parents=[common], help=what, description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter
+        )
+        module.add_arguments(bench)
+        bench.set_defaults(run=run)
 
     dcgan = benches.add_parser(
         "dcgan",

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from i2i import __version__
 from i2i.cli.data_verbs import data_app
-from i2i.cli.options import Consistent, Device, Direction, Json, MaxPixels, Model, Overrides, Precision, Quiet, Strength
+from i2i.cli.options import (
+    Consistent,
+    Device,
+    Direction,
+    Json,
+    MaxPixels,
+    Model,
+    Overrides,
+    Precision,
+    Quiet,
+    Runner,
+    Strength,
+    Trust,
+)
 from i2i.errors import UsageError
 
 _EPILOG = """\b
@@ -72,7 +85,8 @@ def train(
 @app.command()
 def translate(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Pictures, folders or patterns like 'in/*.png'.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Pictures, folders, patterns like 'in/*.png', videos, or - for stdin."),
     ],
     model: Model,
     out: Annotated[
@@ -80,8 +94,8 @@ def translate(
         typer.Option(
             "--out",
             "-o",
-            help="Folder, or a file for one picture; INPUT_translated by default, INPUT_BtoA_translated for a model's "
-            "second direction.",
+            help="Folder, or a file for one picture, or - for stdout; INPUT_translated by default, "
+            "INPUT_BtoA_translated for a model's second direction.",
         ),
     ] = None,
     direction: Direction = None,
@@ -89,13 +103,29 @@ def translate(
     consistent: Consistent = False,
     device: Device = "auto",
     precision: Precision = "fp32",
+    runner: Runner = "auto",
+    trust: Trust = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave results that are already there.")
+        bool, typer.Option("--skip-existing", help="Leave results that this model made with these settings.")
     ] = False,
     format: Annotated[str | None, typer.Option(help="png, jpg, webp or tiff; that of the input by default.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG and WebP, 1 to 100.")] = 95,
+    alpha: Annotated[
+        Literal["copy", "model", "drop"],
+        typer.Option(help="Transparency: kept (enlarged by interpolation), through the model as well, or left out."),
+    ] = "copy",
     max_pixels: MaxPixels = 200_000_000,
+    tile: Annotated[
+        str, typer.Option(metavar="auto|off|N", help="Large pictures in parts: where memory is short, never, or N px.")
+    ] = "auto",
+    tile_statistics: Annotated[
+        Literal["exact", "thumbnail"],
+        typer.Option(help="Of instance norm in parts: of the whole picture, or of a small copy (faster, rough)."),
+    ] = "exact",
     batch: Annotated[int, typer.Option(help="Pictures in flight together.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", help="Processes that share the pictures; torchrun works too.")
+    ] = 1,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,8 +134,9 @@ def translate(
 
     command.run(
         model, inputs, out, direction=direction, device=device, precision=precision, strength=strength,
-        consistent=consistent, skip_existing=skip_existing, format=format, quality=quality, max_pixels=max_pixels,
-        batch=batch, json=json, quiet=quiet,
+        consistent=consistent, runner=runner, trust=trust, tile=tile, tile_statistics=tile_statistics, jobs=jobs,
+        skip_existing=skip_existing, format=format, quality=quality, max_pixels=max_pixels, batch=batch, alpha=alpha,
+        json=json, quiet=quiet,
     )  # fmt: skip
 
 
@@ -146,6 +177,8 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are already there.")] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
+    runner: Runner = "auto",
+    trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -162,7 +195,7 @@ def generate(
         save_latents=save_latents, interpolate=interpolate, frames=frames, arithmetic=arithmetic, format=format,
         batch=batch, skip_existing=skip_existing, force=force,
     )  # fmt: skip
-    command.run(model, wishes, device=device, precision=precision, json=json, quiet=quiet)
+    command.run(model, wishes, device=device, precision=precision, runner=runner, trust=trust, json=json, quiet=quiet)
 
 
 @app.command()
@@ -184,6 +217,8 @@ def evaluate(
     consistent: Consistent = False,
     device: Device = "auto",
     precision: Precision = "fp32",
+    runner: Runner = "auto",
+    trust: Trust = False,
     max_pixels: MaxPixels = 200_000_000,
     json: Json = False,
     quiet: Quiet = False,
@@ -198,7 +233,7 @@ def evaluate(
 
         evaluate_upscaling.run(
             model, hr, lr, direction=direction, strength=strength, consistent=consistent, device=device,
-            precision=precision, max_pixels=max_pixels, json=json, quiet=quiet,
+            precision=precision, runner=runner, trust=trust, max_pixels=max_pixels, json=json, quiet=quiet,
         )  # fmt: skip
         return
     assert data is not None
@@ -207,9 +242,27 @@ def evaluate(
     from i2i.commands import evaluate as command
 
     command.run(
-        model, data, direction=direction, device=device, precision=precision, max_pixels=max_pixels, json=json,
-        quiet=quiet,
+        model, data, direction=direction, device=device, precision=precision, runner=runner, trust=trust,
+        max_pixels=max_pixels, json=json, quiet=quiet,
     )  # fmt: skip
+
+
+@app.command()
+def export(
+    model: Model,
+    to: Annotated[Literal["onnx", "torchscript", "pt2", "openvino"], typer.Option(help="The kind of file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write; OpenVINO's is an .xml.")],
+    direction: Direction = None,
+    strength: Strength = 1.0,
+    uint8: Annotated[
+        bool, typer.Option("--uint8", help="Take and give 8-bit pictures (N, H, W, 3): scaling and rounding included.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write a model as a file for other programs, and prove that it gives the same pictures."""
+    from i2i.commands import export as command
+
+    command.run(model, to, out, direction=direction, strength=strength, uint8=uint8, json=json)
 
 
 @app.command()

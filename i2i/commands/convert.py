@@ -32,18 +32,25 @@ def run(
     assert done.model.metadata is not None
     left_out = f", {len(done.recognized.left_out)} left out that carry nothing" if done.recognized.left_out else ""
     typer.echo(f"{out}: {done.model.metadata.description}")
-    typer.echo(f"from {source.name}: layout {done.recognized.layout}, {done.weights:,} weights{left_out}")
-    typer.echo(f"use it: i2i translate --model {out} PICTURES")
+    found = done.recognized.layout
+    typer.echo(f"from {source.name}: layout {found.name}, {done.weights:,} weights{left_out}")
+    if found.assumption:
+        typer.echo(f"taken for granted, since the file does not say: {found.assumption}")
+    use = f"generate --model {out}" if found.purpose == "generate" else f"translate --model {out} PICTURES"
+    typer.echo(f"use it: i2i {use}")
 
 
 def _as_json(done: Conversion, source: Path, out: Path) -> dict[str, Any]:
+    entry_point, shape = done.model.entry_point, done.recognized.shape
     return {
         "model": str(out),
         "source": str(source),
         "sha256": done.sha256,
-        "layout": done.recognized.layout,
+        "layout": done.recognized.layout.name,
+        "assumption": done.recognized.layout.assumption,
         "entry_point": done.model.name,
-        "scale": done.model.entry_point.scale,
+        "scale": getattr(entry_point, "scale", None),
+        "shape": None if shape is None else dataclasses.asdict(shape),
         "generator": dataclasses.asdict(done.recognized.settings),
         "weights": done.weights,
         "left_out": list(done.recognized.left_out),

@@ -19,6 +19,7 @@ _OPTIONAL = {
     "wandb": ("wandb", "curves and pictures in Weights & Biases"),
     "tensorboard": ("tensorboard", "curves in TensorBoard (tracking.tensorboard: true)"),
     "onnxruntime": ("onnxruntime", "running ONNX models"),
+    "openvino": ("openvino", "running and exporting OpenVINO models, often fastest on a CPU (i2i[openvino])"),
 }
 _NEEDED = {
     "torchvision": "torchvision",
@@ -66,6 +67,7 @@ def examine(quick: bool) -> dict[str, Any]:
         "versions": environment["versions"],
         "torch": torch_state,
         "trial": None if quick or torch_state["problem"] else _time_number_formats(),
+        "runners": None if torch_state["problem"] else _examine_runners(quick),
         "wandb": _wandb_mode(),
         "cache": _examine_cache(),
         "free_disk_gib": _free_gib(Path.cwd()),
@@ -95,6 +97,7 @@ def as_lines(findings: dict[str, Any]) -> list[str]:
         ),
         ("devices", ", ".join(torch_state["devices"]) or "none"),
         ("number formats", _trial_as_text(findings["trial"])),
+        ("runners", _runners_as_text(findings["runners"])),
         ("wandb", findings["wandb"]),
         ("cache", f"{cache['folder']}: {cache['gib']:.2f} GiB, {_gib_as_text(cache['free_gib'])} free"),
         ("disk", f"{_gib_as_text(findings['free_disk_gib'])} free in this folder"),
@@ -159,6 +162,42 @@ def _trial_as_text(trial: dict[str, Any] | None) -> str:
     gain = trial["bf16_speedup"]
     verdict = f"bf16 {'pays' if trial['bf16_pays'] else 'does not pay'}, {gain:.1f} times as fast as fp32"
     return f"on {trial['device']}: {times}: {verdict} (`precision: auto` measures this too)"
+
+
+def _examine_runners(quick: bool) -> dict[str, Any]:
+    """Engines that are installed, and unless it should be `quick`, their times for one picture in each precision."""
+    try:
+        from i2i.inference.runners import RUNNERS
+        from i2i.inference.runners.trial import compare_runners
+        from i2i.inference.runtime import resolve_device
+
+        found: dict[str, Any] = {"installed": [name for name, engine in RUNNERS.items() if engine.installed]}
+        if not quick:
+            device = resolve_device("auto")
+            found["device"] = str(device)
+            found["fastest"] = {
+                precision: {"runner": choice.name, "seconds": choice.seconds, "failed": choice.failed}
+                for precision, choice in compare_runners(device).items()
+            }
+    except (ImportError, RuntimeError, I2IError) as error:
+        return {"problem": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    return found
+
+
+def _runners_as_text(runners: dict[str, Any] | None) -> str:
+    if runners is None:
+        return "not tried"
+    if "problem" in runners:
+        return f"the trial failed: {runners['problem']}"
+    text = ", ".join(runners["installed"])
+    if "fastest" not in runners:
+        return f"{text}; not timed"
+    trials = []
+    for precision, trial in runners["fastest"].items():
+        times = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in trial["seconds"].items())
+        failed = "".join(f", {name} failed" for name in trial["failed"])
+        trials.append(f"{precision}: {times}{failed}: {trial['runner']} is fastest")
+    return f"{text}; a small generator on {runners['device']}, {'; '.join(trials)} (`--runner auto` measures this too)"
 
 
 def _wandb_mode() -> str:

@@ -26,6 +26,8 @@ def run(
     direction: str | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
+    runner: str = "auto",
+    trust: bool = False,
     max_pixels: int = 200_000_000,
     json: bool = False,
     quiet: bool = False,
@@ -34,6 +36,9 @@ def run(
 
     ``trainA`` and ``trainB``, where they are, give the mean-picture baseline. A table goes to standard output, or one
     JSON object with `json`.
+
+    Args:
+        runner, trust: see `i2i.inference.load_model`.
 
     Raises:
         PartialFailureError: some test pictures cannot be read; the others are scored.
@@ -44,7 +49,7 @@ def run(
 
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet)
     data = Path(data)
-    models = _load_directions(model, device, direction, precision)
+    models = _load_directions(model, device, direction, precision, runner, trust)
     names_a, names_b, alone = _counterparts(data / "testA", data / "testB")
     if alone:
         console.print(f"{alone} test pictures have no counterpart of the same name and are left out")
@@ -68,6 +73,7 @@ def run(
     )
     if json:
         about = {"model": str(next(iter(models.values())).path), "data": str(data), "precision": precision}
+        about |= {"runner": next(iter(models.values())).runner.name}
         typer.echo(json_module.dumps(about | scores.to_json() | {"failed": damaged}))
     else:
         typer.echo(scores.table())
@@ -151,11 +157,14 @@ def _by_stem(folder: Path) -> Mapping[str, str]:
 
 
 def _load_directions(
-    model: Path | str, device: str, direction: str | None, precision: Precision
+    model: Path | str, device: str, direction: str | None, precision: Precision, runner: str, trust: bool
 ) -> dict[str, ImageModel]:
     from i2i.inference import load_model
 
-    first = load_model(model, device, direction, precision)
+    def load(name: str | None) -> ImageModel:
+        return load_model(model, device, name, precision, runner=runner, trust=trust)
+
+    first = load(direction)
     if first.entry_point.scale != 1:
         raise UsageError(
             f"{model}: --data is for models that keep the size, and this one enlarges x{first.entry_point.scale}"
@@ -163,5 +172,5 @@ def _load_directions(
         )
     if direction is not None:
         return {first.name: first}
-    others = {name: load_model(model, device, name, precision) for name in first.names if name != first.name}
+    others = {name: load(name) for name in first.names if name != first.name}
     return {first.name: first} | others

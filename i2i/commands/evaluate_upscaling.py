@@ -50,6 +50,8 @@ def run(
     consistent: bool = False,
     device: str = "auto",
     precision: Precision = "fp32",
+    runner: str = "auto",
+    trust: bool = False,
     max_pixels: int = 200_000_000,
     json: bool = False,
     quiet: bool = False,
@@ -63,7 +65,7 @@ def run(
             the model's scale.
         lr: the low-resolution counterparts, told by equal names apart from endings such as ``_HR``, ``_SRF_4_LR`` or
             ``x4``; without them they are made from `hr` as MATLAB does, and rounded to 8 bits.
-        strength, consistent: see `i2i.inference.load_model`.
+        strength, consistent, runner, trust: see `i2i.inference.load_model`.
 
     Raises:
         PartialFailureError: some pictures cannot be read; the others are scored.
@@ -73,7 +75,12 @@ def run(
     from i2i.evaluation.upscaling import UpscalingScores
 
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet)
-    loaded = _load_upscaler(model, device, direction, precision, strength, consistent)
+    from i2i.inference import load_model
+
+    loaded = load_model(
+        model, device, direction, precision, strength=strength, consistent=consistent, runner=runner, trust=trust
+    )
+    _check_enlarges(model, loaded)
     scale = loaded.entry_point.scale
     pairs = _pairs(hr, lr)
     failed: dict[_Pair, str] = {}
@@ -93,7 +100,7 @@ def run(
     found = UpscalingScores(scale=scale, pictures=scores)
     if json:
         about = {"model": str(loaded.path), "hr": hr, "lr": lr, "precision": precision, "device": str(loaded.device)}
-        about |= {"strength": strength, "consistent": consistent}
+        about |= {"strength": strength, "consistent": consistent, "runner": loaded.runner.name}
         typer.echo(json_module.dumps(about | found.to_json() | {"failed": list(failed.values())}))
     else:
         typer.echo(found.table())
@@ -101,18 +108,12 @@ def run(
         raise PartialFailureError(f"{len(failed)} of {len(pairs)} pictures could not be read, see above")
 
 
-def _load_upscaler(
-    model: Path | str, device: str, direction: str | None, precision: Precision, strength: float, consistent: bool
-) -> ImageModel:
-    from i2i.inference import load_model
-
-    loaded = load_model(model, device, direction, precision, strength=strength, consistent=consistent)
+def _check_enlarges(model: Path | str, loaded: ImageModel) -> None:
     if loaded.entry_point.scale == 1:
         raise UsageError(
             f"{model}: --hr is for models that enlarge, and this one keeps the size"
             " - use --data SET with testA and testB in it"
         )
-    return loaded
 
 
 def _score(model: ImageModel, pair: _Pair, scale: int, max_pixels: int) -> PictureScores:

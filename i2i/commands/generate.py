@@ -44,6 +44,8 @@ def run(
     *,
     device: str = "auto",
     precision: Precision = "fp32",
+    runner: str = "auto",
+    trust: bool = False,
     json: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -53,6 +55,7 @@ def run(
 
     Args:
         model: None takes the newest run below ``runs/``.
+        runner, trust: see `i2i.inference.load_model`.
 
     Raises:
         UsageError, DataError, ModelError, StorageError: nothing could be done, or no more.
@@ -70,7 +73,8 @@ def run(
     if model is None:
         model = newest_generator()
         console.print(f"model {model} (the newest run)")
-    loaded = LatentModel.load(model, device_of_this_process(device), precision)
+    # Nothing is timed for "auto": engines differ in last bits, and a seed should mean the same pictures every time.
+    loaded = LatentModel.load(model, device_of_this_process(device), precision, runner=runner, trust=trust)
     started = time.monotonic()
     if walks:
         from i2i.commands import latent_walks
@@ -84,6 +88,7 @@ def run(
         done = _pictures(loaded, wishes, share, console)
     if json and share.rank == 0:
         facts = {"model": str(loaded.path), "device": str(loaded.device), "precision": loaded.precision}
+        facts |= {"runner": loaded.runner.name}
         typer.echo(json_module.dumps({**facts, **done, "seconds": round(time.monotonic() - started, 3)}))
 
 

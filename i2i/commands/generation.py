@@ -137,7 +137,8 @@ def newest_generator() -> Path:
         UsageError: there is no run, or the newest one is of another kind.
         ModelError: its model file cannot be read.
     """
-    from i2i.inference.model_file import read_metadata, resolve_model
+    from i2i.inference.loading import read_any_metadata
+    from i2i.inference.model_file import resolve_model
 
     found: list[tuple[float, Path]] = []
     for folder in RUNS_FOLDER.iterdir() if RUNS_FOLDER.is_dir() else ():
@@ -148,7 +149,7 @@ def newest_generator() -> Path:
     if not found:
         raise UsageError(f"no run with a model under {RUNS_FOLDER} - say which generator with --model")
     newest = max(found)[1]
-    metadata = read_metadata(resolve_model(newest))
+    metadata = read_any_metadata(newest)
     if not metadata.generates:
         raise UsageError(
             f"{newest}: the newest run has no generator, its model translates pictures ({metadata.description})"

@@ -61,7 +61,7 @@ class LatentInput(nn.Module):
             ValueError: latents or labels that do not fit.
         """
         check_latents(latents, self.latent)
-        check_labels(labels, self.classes, len(latents))
+        check_labels(labels, self.classes, latents.shape[0])
         if labels is None:
             return latents
         return torch.cat([latents, functional.one_hot(labels, self.classes).to(latents.dtype)], dim=1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
+from i2i.core.moments import moments_of
 from i2i.core.step import current_context
 from i2i.core.virtual_batch_norm import VirtualBatchNorm
 
@@ -16,6 +17,8 @@ Normalization = Literal["instance", "batch", "none"]
 """Of networks that translate or judge pictures on their own."""
 LatentNormalization = Literal["batch", "virtual", "none"]
 """Of networks that can hold a reference batch for virtual batch norm."""
+_SUMMED_AT_ONCE = 2**17
+"""Pixels up to which the kernel's sums in float32 do; of 3 million they get the third digit of a variance wrong."""
 
 
 def normalization_layer(
@@ -110,6 +113,37 @@ def _differentiable_norm(images: Tensor, epsilon: float) -> Tensor:
     return functional.group_norm(images, images.shape[1], eps=epsilon)
 
 
+def normalize_sample(
+    image: Tensor, epsilon: float, affine: tuple[Tensor, Tensor] | None = None, *, in_place: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize one channels-last picture (1, C, H, W) on a CPU by the kernels of batch norm.
+
+    Args:
+        affine: factors and summands (C,) for what is normalized; in float32 they keep the statistics of narrower
+            formats in float32 too.
+        in_place: put the result in the place of `image`.
+
+    Returns:
+        The normalized picture, and of each channel the mean and the inverse of the standard deviation.
+    """
+    weight, bias = affine or (None, None)
+    mean, variance = None, None
+    is_large = image.shape[2:].numel() > _SUMMED_AT_ONCE
+    if is_large:
+        moments = moments_of(image)
+        mean, variance = moments.mean.float(), moments.variance.float()
+        weight, bias = affine or (torch.ones_like(mean), torch.zeros_like(mean))
+    arguments = (image, weight, bias, mean, variance, not is_large, 0.0, epsilon)
+    if in_place:
+        statistics = [torch.empty(image.shape[1], dtype=torch.float32) for _ in range(2)]
+        normalized, *found = torch.native_batch_norm(*arguments, out=(image, *statistics))
+    else:
+        normalized, *found = torch.native_batch_norm(*arguments)
+    if mean is not None and variance is not None:
+        found = [mean, torch.rsqrt(variance + epsilon)]
+    return normalized, found[0], found[1]
+
+
 class _SamplewiseNorm(torch.autograd.Function):
     """Instance norm of channels-last CPU tensors through the batch-norm kernels, one sample at a time."""
 
@@ -118,9 +152,7 @@ class _SamplewiseNorm(torch.autograd.Function):
         result = torch.empty_like(images)
         statistics = []
         for source, target in zip(images.split(1), result.split(1), strict=True):
-            normalized, mean, inverse_deviation = torch.native_batch_norm(
-                source, None, None, None, None, True, 0.0, epsilon
-            )
+            normalized, mean, inverse_deviation = normalize_sample(source, epsilon)
             if len(images) == 1:
                 result = normalized
             else:
@@ -237,6 +269,33 @@ def pad_with_flipped_strips(images: Tensor, pixels: int) -> Tensor:
         after = images.narrow(dimension, length - 1 - pixels, pixels).flip(dimension)
         images = torch.cat([before, images, after], dim=dimension)
     return images
+
+
+class BlurDown(nn.Module):
+    """Halves the size without aliasing: [1 2 1] / 4 along both sides, then every other pixel, edges mirrored.
+
+    Source: Zhang 2019, https://arxiv.org/abs/1904.11486, section 3.3 ("triangle-3"). The filter is that of two
+    averages over two pixels, one after the other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad = ReflectionPad(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H / 2, W / 2), halves rounded up; H and W above 1."""
+        return functional.avg_pool2d(functional.avg_pool2d(self.pad(images), 2, stride=1), 2, stride=2)
+
+
+class BlurUp(nn.Module):
+    """Doubles the size without aliasing: [1 3 3 1] / 4 along both sides between the pixels, edges repeated.
+
+    Source: as `BlurDown`. This filter at this factor is bilinear interpolation.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 2 H, 2 W)."""
+        return functional.interpolate(images, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class Dropout(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import BinaryIO, Literal
 
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from i2i.data.plausibility import most_pixels, most_png_pixels, most_webp_pixels
 from i2i.errors import DataError
 
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -33,7 +35,8 @@ class PictureHeader:
 
     `width` and `height` are those of the upright picture, after its orientation was applied. `mode` is Pillow's name
     of the stored colours ("RGB", "L", "P", ...), `bits` the depth of one sample (packed ones count as 8),
-    `orientation` the EXIF number 1..8, `frames` the number of frames or pages.
+    `orientation` the EXIF number 1..8, `frames` the number of frames or pages, `most_pixels` what the file is long
+    enough for (see `i2i.data.plausibility`), None without a bound.
     """
 
     format: PictureFormat
@@ -44,6 +47,7 @@ class PictureHeader:
     orientation: int
     has_alpha: bool
     frames: int
+    most_pixels: float | None = None
 
     @property
     def pixels(self) -> int:
@@ -72,7 +76,7 @@ def read_header(path: Path) -> PictureHeader:
 
 
 def check_pixels(header: PictureHeader, path: Path, max_pixels: int) -> None:
-    """Refuse a picture of more than `max_pixels` pixels by its header.
+    """Refuse a picture by its header: of more than `max_pixels` pixels, or of more than its file can hold.
 
     Raises:
         DataError: it is larger.
@@ -81,6 +85,11 @@ def check_pixels(header: PictureHeader, path: Path, max_pixels: int) -> None:
         raise DataError(
             f"{path}: {header.width} x {header.height} is {header.pixels:,} pixels, the limit is {max_pixels:,}"
             " - shrink the picture or raise the limit"
+        )
+    if header.most_pixels is not None and header.pixels > header.most_pixels:
+        raise DataError(
+            f"{path}: claims {header.width} x {header.height} pixels, more than so short a file can hold"
+            " - it is damaged or blank, save it anew as PNG"
         )
 
 
@@ -106,6 +115,8 @@ def parse_header(file: BinaryIO, path: Path) -> PictureHeader:
             bits = start[24] if kind == "PNG" else 8
             if orientation >= 5:  # of a TIFF, Pillow has exchanged the sides already
                 width, height = height, width
+        length = file.seek(0, io.SEEK_END)
+        most = most_png_pixels(start, length) if kind == "PNG" else most_pixels(picture, length)
         return PictureHeader(
             format=kind,
             width=width,
@@ -115,6 +126,7 @@ def parse_header(file: BinaryIO, path: Path) -> PictureHeader:
             orientation=orientation,
             has_alpha=picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info,
             frames=int(getattr(picture, "n_frames", 1)),
+            most_pixels=most,
         )
     except PARSER_ERRORS as error:
         raise damaged(path, error) from error
@@ -168,20 +180,29 @@ def _parse_webp(file: BinaryIO) -> PictureHeader:
     has_alpha = False
     frames = 0
     orientation = 1
+    pixels_in = b""
     while len(head := file.read(8)) == 8:
         kind, length = head[:4], int.from_bytes(head[4:], "little")
         following = file.tell() + length + length % 2
         if size is None:
             size, has_alpha = _webp_size(kind, file.read(10))
+            pixels_in = kind
             if kind != b"VP8X":  # the simple layout: one still picture and nothing else
                 break
         elif kind == b"ANMF":
             frames += 1
+            if frames == 1:
+                pixels_in = file.read(20)[16:]
+        elif kind in (b"VP8 ", b"VP8L"):
+            if _webp_size(kind, file.read(10))[0] != size:
+                raise ValueError("the picture is not as large as its canvas")
+            pixels_in = kind
         elif kind == b"EXIF":
             orientation = _exif_orientation(file.read(length))
         file.seek(following)
     if size is None:
         raise ValueError("no picture in the WebP file")
+    length = file.seek(0, io.SEEK_END)
     width, height = size if orientation < 5 else (size[1], size[0])
     return PictureHeader(
         format="WebP",
@@ -192,6 +213,7 @@ def _parse_webp(file: BinaryIO) -> PictureHeader:
         orientation=orientation,
         has_alpha=has_alpha,
         frames=max(1, frames),
+        most_pixels=most_webp_pixels(pixels_in, length),
     )
 
 

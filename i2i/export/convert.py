@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
+from i2i.core.generators import LatentGeneratorSettings
 from i2i.errors import ModelError, UsageError
 from i2i.export.checkpoint_files import read_checkpoint
-from i2i.export.recognition import LAYOUTS, Recognized, Unlike, Weights, nearest, recognize, unknown_names
+from i2i.export.inferred_settings import Unlike, Weights
+from i2i.export.other_networks import other_network
+from i2i.export.recognition import LAYOUTS, Recognized, nearest, recognize, unknown_names
 from i2i.files import sha256_of_file
 from i2i.inference.image_model import ImageModel
+from i2i.inference.latent_model import LatentModel
 from i2i.inference.model_file import write_model_file
 from i2i.inference.runners import PyTorchRunner
-from i2i.pipelines.protocol import PictureEntryPoint
+from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint
 
 _NETWORK = "generator"
 _NAMED = 3
@@ -25,7 +30,7 @@ _NAMED = 3
 class Conversion:
     """What was made of a checkpoint."""
 
-    model: ImageModel
+    model: ImageModel | LatentModel
     """Read again from the file that was written."""
     recognized: Recognized
     sha256: str
@@ -41,7 +46,7 @@ def convert_checkpoint(
 
     Args:
         layout: name of the layout it must have; by default it is recognized.
-        direction: name of the entry point of a translator, "AtoB" by default; upscalers have none.
+        direction: name of the entry point of a translator, "AtoB" by default; others have none.
         version: of i2i, for the record in the file.
 
     Raises:
@@ -59,19 +64,26 @@ def convert_checkpoint(
     provenance = {
         "converted_from": source.name,
         "sha256": sha256_of_file(source),
-        "layout": recognized.layout,
+        "layout": recognized.layout.name,
         "wrapper": checkpoint.wrapper,
         "i2i": version,
     }
-    network = recognized.settings.build()
-    network.load_state_dict(recognized.state)
+    network = recognized.build()
     # Weights may fit and yet be of no use; this says so before anything is written.
-    ImageModel(PyTorchRunner(network, entry_point), entry_point, name=name, path=source)(
-        np.full((8, 8, 3), 128, np.uint8)
-    )
+    _make_one_picture(network, name, entry_point, source)
     write_model_file(out, {_NETWORK: recognized.state}, {name: entry_point}, provenance)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return Conversion(ImageModel.load(out, "cpu"), recognized, provenance["sha256"], weights)
+    kind = ImageModel if isinstance(entry_point, PictureEntryPoint) else LatentModel
+    return Conversion(kind.load(out, "cpu"), recognized, provenance["sha256"], weights)
+
+
+def _make_one_picture(network: nn.Module, name: str, entry_point: EntryPoint, source: Path) -> None:
+    runner = PyTorchRunner(network, entry_point)
+    if isinstance(entry_point, PictureEntryPoint):
+        ImageModel(runner, entry_point, name=name, path=source)(np.full((8, 8, 3), 128, np.uint8))
+    else:
+        model = LatentModel(runner, entry_point, name=name, path=source)
+        model(model.latents([0]))
 
 
 def _recognized(source: Path, weights: Weights, wanted: str | None) -> Recognized:
@@ -93,6 +105,9 @@ def _recognized(source: Path, weights: Weights, wanted: str | None) -> Recognize
 
 def _unknown(source: Path, weights: Weights) -> str:
     """The nearest layouts and in what this file differs from the first, in one line."""
+    known = other_network(weights)
+    if known is not None:
+        return f"{source}: no generator but {known} - give a file that makes pictures"
     near = nearest(weights)[:_NAMED]
     if not near:
         names = ", ".join(list(weights)[:_NAMED])
@@ -112,13 +127,16 @@ def _unknown(source: Path, weights: Weights) -> str:
     return f"{source}: unknown layout - nearest is {near[0].name}, which {reason}{others}"
 
 
-def _entry_point(recognized: Recognized, direction: str | None) -> tuple[str, PictureEntryPoint]:
-    settings = recognized.settings
-    if recognized.upscales:
-        if direction is not None:
-            raise UsageError(f"--direction {direction}: an upscaler ({recognized.layout}) has none - leave it out")
-        scale = getattr(settings, "scale", 1)
-        return "upscale", PictureEntryPoint(_NETWORK, settings, ("low", "high"), scale)
+def _entry_point(recognized: Recognized, direction: str | None) -> tuple[str, EntryPoint]:
+    settings, layout = recognized.settings, recognized.layout
+    if layout.purpose != "translate" and direction is not None:
+        what = "an upscaler" if layout.purpose == "upscale" else "a generator from latents"
+        raise UsageError(f"--direction {direction}: {what} ({layout.name}) has none - leave it out")
+    if isinstance(settings, LatentGeneratorSettings):
+        assert recognized.shape is not None
+        return layout.purpose, LatentEntryPoint(_NETWORK, settings, recognized.shape)
+    if layout.purpose == "upscale":
+        return layout.purpose, PictureEntryPoint(_NETWORK, settings, ("low", "high"), getattr(settings, "scale", 1))
     name = direction or "AtoB"
     if not re.fullmatch("AtoB|BtoA", name):
         raise UsageError(f"--direction {name}: use AtoB or BtoA")

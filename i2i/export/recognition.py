@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from i2i.core.generators import (
     CompactSettings,
+    DCGANGeneratorSettings,
+    LatentGeneratorSettings,
+    MLPGeneratorSettings,
     MSRResNetSettings,
     PictureGeneratorSettings,
     ResNetGeneratorSettings,
@@ -20,13 +22,11 @@ from i2i.core.generators import (
     SRResNetSettings,
     UNetGeneratorSettings,
 )
-from i2i.export import layouts
+from i2i.core.image_shape import ImageShape
+from i2i.export import inferred_settings, layouts
+from i2i.export.inferred_settings import LatentNetwork, Unlike, Weights
 
-Weights = Mapping[str, Tensor]
-
-
-class Unlike(Exception):  # noqa: N818 - it is an answer, not a failure
-    """These weights are not of the layout in question; the message says why, a phrase."""
+Purpose = Literal["translate", "upscale", "generate"]
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,37 @@ class Layout:
     """How one project names the weights of one network."""
 
     name: str
-    settings: Callable[[Weights], PictureGeneratorSettings]
+    settings: Callable[[Weights], PictureGeneratorSettings | LatentNetwork]
     """Infers the settings; raises Unlike, or KeyError for a name it needs."""
     keys: Callable[[Any], dict[str, str]]
-    """From settings to {our key: their key}."""
-    upscales: bool = True
+    """From what `settings` gives to {our key: their key}."""
+    purpose: Purpose
+    example: PictureGeneratorSettings | LatentNetwork
+    """Of the most names; one block says as much as many, for numbers in names are left aside."""
+    constants: Callable[[Any], Mapping[str, Tensor]] | None = None
+    """From the same to entries of theirs that no training moves: ours computes with the numbers themselves."""
+    assumption: str = ""
+    """What names and shapes do not tell, a phrase."""
 
 
 @dataclass(frozen=True)
 class Recognized:
     """Weights under our names, and what builds their network."""
 
-    layout: str
-    settings: PictureGeneratorSettings
-    upscales: bool
+    layout: Layout
+    settings: PictureGeneratorSettings | LatentGeneratorSettings
+    shape: ImageShape | None
+    """Of the pictures of a generator that starts from latents."""
     state: dict[str, Tensor]
     left_out: tuple[str, ...]
     """Names of theirs that carry nothing, such as biases in front of instance norm."""
+
+    def build(self) -> nn.Module:
+        """The network with the weights."""
+        settings, shape = self.settings, self.shape
+        network = settings.build() if shape is None else LatentNetwork(settings, shape).build()  # type: ignore[call-arg, arg-type]
+        network.load_state_dict(self.state)
+        return network
 
 
 def recognize(weights: Weights, layout: Layout) -> Recognized:
@@ -60,21 +74,25 @@ def recognize(weights: Weights, layout: Layout) -> Recognized:
         Unlike: they are not.
     """
     try:
-        settings = layout.settings(weights)
+        found = layout.settings(weights)
     except KeyError as error:
         raise Unlike(f"lacks {error.args[0]}") from error
     except ValueError as error:
         raise Unlike(str(error)) from error
-    keys = layout.keys(settings)
+    settings, shape = (found.settings, found.shape) if isinstance(found, LatentNetwork) else (found, None)
+    keys = layout.keys(found)
     with torch.device("meta"):  # Shapes alone: what a hostile file claims costs no memory.
-        expected = settings.build().state_dict()
+        expected = found.build().state_dict()
     state = {ours: _fitting(weights, ours, keys.get(ours), wanted, settings) for ours, wanted in expected.items()}
+    constants = {} if layout.constants is None else layout.constants(found)
+    _check_constants(weights, constants)
     known = set(keys.values())
     left_out = tuple(name for name in weights if name not in known)
     for name in left_out:
-        if settings.normalization != "instance" or not _lost_on_instance_norm(name, known):
+        lost = getattr(settings, "normalization", "none") == "instance" and _lost_on_instance_norm(name, known)
+        if not lost and name not in constants:
             raise Unlike(f"does not know {name}")
-    return Recognized(layout.name, settings, layout.upscales, state, left_out)
+    return Recognized(layout, settings, shape, state, left_out)
 
 
 def nearest(weights: Weights) -> list[Layout]:
@@ -95,7 +113,11 @@ def unknown_names(weights: Weights, layout: Layout) -> list[str]:
 
 
 def _fitting(
-    weights: Weights, ours: str, theirs: str | None, wanted: Tensor, settings: PictureGeneratorSettings
+    weights: Weights,
+    ours: str,
+    theirs: str | None,
+    wanted: Tensor,
+    settings: PictureGeneratorSettings | LatentGeneratorSettings,
 ) -> Tensor:
     if theirs in weights:
         assert theirs is not None
@@ -109,7 +131,14 @@ def _fitting(
     raise Unlike(f"lacks {theirs or ours}")
 
 
-def _may_lack_biases(settings: PictureGeneratorSettings) -> bool:
+def _check_constants(weights: Weights, constants: Mapping[str, Tensor]) -> None:
+    for name, constant in constants.items():
+        stored = weights.get(name)
+        if stored is not None and (stored.shape != constant.shape or not torch.equal(stored.float(), constant)):
+            raise Unlike(f"needs {name} to be the filter that nothing changes")
+
+
+def _may_lack_biases(settings: PictureGeneratorSettings | LatentGeneratorSettings) -> bool:
     translates = isinstance(settings, ResNetGeneratorSettings | UNetGeneratorSettings)
     return translates and settings.normalization == "none"
 
@@ -121,183 +150,96 @@ def _lost_on_instance_norm(name: str, known: set[str]) -> bool:
     return name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
 
 
-# Settings out of names and shapes
-
-
-def _shape(weights: Weights, name: str) -> tuple[int, ...]:
-    """Of a convolution's weight.
-
-    Raises:
-        KeyError: there is none of this name.
-        Unlike: it is none of a convolution.
-    """
-    shape = tuple(weights[name].shape)
-    if len(shape) != 4 or 0 in shape:
-        raise Unlike(f"needs {name} of four dimensions, here it is {shape}")
-    return shape
-
-
-def _count(weights: Weights, pattern: str) -> int:
-    """How many names match `pattern` whole. Not the largest number in one: a file may claim any."""
-    return sum(re.fullmatch(pattern, name) is not None for name in weights)
-
-
-def _basicsr_msrresnet(weights: Weights) -> MSRResNetSettings:
-    channels = _shape(weights, "conv_first.weight")[0]
-    factor = math.isqrt(_shape(weights, "upconv1.weight")[0] // channels)
-    blocks = _count(weights, r"body\.\d+\.conv1\.weight")
-    return MSRResNetSettings(
-        scale=factor ** _count(weights, r"upconv\d\.weight"), base_channels=channels, blocks=blocks
-    )
-
-
-def _basicsr_rrdb(weights: Weights) -> RRDBSettings:
-    channels, inputs = _shape(weights, "conv_first.weight")[:2]
-    # Pictures whose pixels became channels: the scale is that much smaller than the network's own.
-    unshuffled = {12: 2, 48: 1}
-    scale = unshuffled[inputs] if inputs in unshuffled else 2 ** _count(weights, r"conv_up\d\.weight")
-    return RRDBSettings(
-        scale=scale,
-        base_channels=channels,
-        growth_channels=_shape(weights, "body.0.rdb1.conv1.weight")[0],
-        blocks=_count(weights, r"body\.\d+\.rdb1\.conv1\.weight"),
-    )
-
-
-def _esrgan_rrdb(weights: Weights) -> RRDBSettings:
-    return RRDBSettings(
-        scale=2 ** _count(weights, r"upconv\d\.weight"),
-        base_channels=_shape(weights, "conv_first.weight")[0],
-        growth_channels=_shape(weights, "RRDB_trunk.0.RDB1.conv1.weight")[0],
-        blocks=_count(weights, r"RRDB_trunk\.\d+\.RDB1\.conv1\.weight"),
-        unshuffle=False,
-    )
-
-
-def _old_esrgan_rrdb(weights: Weights) -> RRDBSettings:
-    """One stage is taken for a doubling: a tripling has the same names and shapes."""
-    # The head, one a stage, and the two of the tail.
-    stages = _count(weights, r"model\.\d+\.weight") - 3
-    return RRDBSettings(
-        scale=2 ** max(stages, 0),
-        base_channels=_shape(weights, "model.0.weight")[0],
-        growth_channels=_shape(weights, "model.1.sub.0.RDB1.conv1.0.weight")[0],
-        blocks=_count(weights, r"model\.1\.sub\.\d+\.RDB1\.conv1\.0\.weight"),
-        unshuffle=False,
-    )
-
-
-def _basicsr_compact(weights: Weights) -> CompactSettings:
-    convolutions = [name for name, weight in weights.items() if weight.ndim == 4]
-    channels = _shape(weights, "body.0.weight")[0]
-    if weights["body.1.weight"].ndim != 1:
-        raise Unlike("needs body.1 as PReLU")
-    last = f"body.{2 * (len(convolutions) - 1)}.weight"
-    return CompactSettings(
-        scale=math.isqrt(_shape(weights, last)[0] // 3), base_channels=channels, convs=len(convolutions) - 2
-    )
-
-
-def _lornatang_srresnet(weights: Weights) -> SRResNetSettings:
-    channels = _shape(weights, "conv1.0.weight")[0]
-    factor = math.isqrt(_shape(weights, "upsampling.0.upsample_block.0.weight")[0] // channels)
-    return SRResNetSettings(
-        scale=factor ** _count(weights, r"upsampling\.\d\.upsample_block\.0\.weight"),
-        base_channels=channels,
-        blocks=_count(weights, r"trunk\.\d+\.rcb\.0\.weight"),
-        end_kernel=_shape(weights, "conv1.0.weight")[2],
-    )
-
-
-def _leftthomas_srresnet(weights: Weights) -> SRResNetSettings:
-    blocks = _count(weights, r"block\d+\.conv1\.weight")
-    return SRResNetSettings(
-        scale=2 ** _count(weights, rf"block{blocks + 3}\.\d\.conv\.weight"),
-        base_channels=_shape(weights, "block1.0.weight")[0],
-        blocks=blocks,
-        end_kernel=_shape(weights, "block1.0.weight")[2],
-        convolution_bias=True,
-        trunk_end="prelu",
-        output="tanh",
-    )
-
-
-def _hasnainraz_srresnet(weights: Weights) -> SRResNetSettings:
-    return SRResNetSettings(
-        scale=2 ** _count(weights, r"upsampling\.\d\.conv\.weight"),
-        base_channels=_shape(weights, "neck.0.weight")[0],
-        blocks=_count(weights, r"stem\.\d+\.conv1\.weight"),
-        normalization="instance",
-        end_kernel=_shape(weights, "neck.0.weight")[2],
-        input_range="symmetric",
-        output="tanh",
-    )
-
-
-def _junyanz_resnet(weights: Weights) -> ResNetGeneratorSettings:
-    blocks = _count(weights, r"model\.\d+\.conv_block\.1\.weight")
-    # Dropout stands between the two convolutions of a block and moves the second on by one.
-    second = weights.get("model.10.conv_block.6.weight")
-    return ResNetGeneratorSettings(
-        base_channels=_shape(weights, "model.1.weight")[0],
-        blocks=blocks,
-        normalization=_junyanz_normalization(weights, "model.1", "model.2"),
-        dropout=0.5 if second is not None and second.ndim == 4 else 0.0,
-    )
-
-
-def _junyanz_unet(weights: Weights) -> UNetGeneratorSettings:
-    inner = "model.model.1.model"
-    levels, prefix = 1, inner
-    while f"{prefix}.1.weight" in weights:
-        levels, prefix = levels + 1, f"{prefix}.3.model"
-    return UNetGeneratorSettings(
-        base_channels=_shape(weights, "model.model.0.weight")[0],
-        levels=levels,
-        normalization=_junyanz_normalization(weights, f"{inner}.1", f"{inner}.2"),
-    )
-
-
-def _junyanz_normalization(weights: Weights, convolution: str, norm: str) -> Any:
-    if f"{norm}.weight" in weights:
-        return "batch"
-    # Their instance norm has no weights, but only in front of it have convolutions biases.
-    return "instance" if f"{convolution}.bias" in weights else "none"
-
+_GREY_28 = ImageShape(1, 28)
+_COLOUR_64 = ImageShape(3, 64)
+_ESRGAN_EXAMPLE = RRDBSettings(blocks=1, unshuffle=False)
 
 LAYOUTS = (
-    Layout("leftthomas_srresnet", _leftthomas_srresnet, layouts.leftthomas_srresnet),
-    Layout("lornatang_srresnet", _lornatang_srresnet, layouts.lornatang_srresnet),
-    Layout("hasnainraz_srresnet", _hasnainraz_srresnet, layouts.hasnainraz_srresnet),
-    Layout("basicsr_msrresnet", _basicsr_msrresnet, layouts.basicsr_msrresnet),
-    Layout("basicsr_rrdb", _basicsr_rrdb, layouts.basicsr_rrdb),
-    Layout("esrgan_rrdb", _esrgan_rrdb, layouts.esrgan_rrdb),
-    Layout("old_esrgan_rrdb", _old_esrgan_rrdb, layouts.old_esrgan_rrdb),
-    Layout("basicsr_compact", _basicsr_compact, layouts.basicsr_compact),
-    Layout("junyanz_resnet", _junyanz_resnet, layouts.junyanz_resnet, upscales=False),
-    Layout("junyanz_unet", _junyanz_unet, layouts.junyanz_unet, upscales=False),
+    Layout(
+        "leftthomas_srresnet",
+        inferred_settings.leftthomas_srresnet,
+        layouts.leftthomas_srresnet,
+        "upscale",
+        SRResNetSettings(blocks=1, convolution_bias=True, trunk_end="prelu"),
+    ),
+    Layout(
+        "lornatang_srresnet",
+        inferred_settings.lornatang_srresnet,
+        layouts.lornatang_srresnet,
+        "upscale",
+        SRResNetSettings(blocks=1),
+    ),
+    Layout(
+        "hasnainraz_srresnet",
+        inferred_settings.hasnainraz_srresnet,
+        layouts.hasnainraz_srresnet,
+        "upscale",
+        SRResNetSettings(blocks=1, normalization="instance"),
+    ),
+    Layout(
+        "basicsr_msrresnet",
+        inferred_settings.basicsr_msrresnet,
+        layouts.basicsr_msrresnet,
+        "upscale",
+        MSRResNetSettings(blocks=1),
+    ),
+    Layout("basicsr_rrdb", inferred_settings.basicsr_rrdb, layouts.basicsr_rrdb, "upscale", RRDBSettings(blocks=1)),
+    Layout("esrgan_rrdb", inferred_settings.esrgan_rrdb, layouts.esrgan_rrdb, "upscale", _ESRGAN_EXAMPLE),
+    Layout(
+        "old_esrgan_rrdb",
+        inferred_settings.old_esrgan_rrdb,
+        layouts.old_esrgan_rrdb,
+        "upscale",
+        _ESRGAN_EXAMPLE,
+        assumption="that a stage doubles the size",
+    ),
+    Layout(
+        "basicsr_compact",
+        inferred_settings.basicsr_compact,
+        layouts.basicsr_compact,
+        "upscale",
+        CompactSettings(convs=1),
+    ),
+    Layout(
+        "junyanz_resnet",
+        inferred_settings.junyanz_resnet,
+        layouts.junyanz_resnet,
+        "translate",
+        ResNetGeneratorSettings(normalization="batch"),
+    ),
+    Layout(
+        "taesungp_resnet",
+        inferred_settings.taesungp_resnet,
+        layouts.taesungp_resnet,
+        "translate",
+        ResNetGeneratorSettings(normalization="batch", sampling="antialiased"),
+        constants=layouts.taesungp_filters,
+    ),
+    Layout("junyanz_unet", inferred_settings.junyanz_unet, layouts.junyanz_unet, "translate", UNetGeneratorSettings()),
+    Layout(
+        "pytorch_dcgan_generator",
+        inferred_settings.pytorch_dcgan_generator,
+        lambda network: layouts.pytorch_dcgan_generator(network.settings, network.shape),
+        "generate",
+        LatentNetwork(DCGANGeneratorSettings(), _COLOUR_64),
+    ),
+    Layout(
+        "csinva_mlp",
+        inferred_settings.csinva_mlp,
+        lambda network: layouts.csinva_mlp(network.settings),
+        "generate",
+        LatentNetwork(MLPGeneratorSettings(), _GREY_28),
+        assumption="ReLU behind each layer",
+    ),
 )
 
 
 # Likeness
 
-# One block says as much as many, for numbers in names are left aside.
-_EXAMPLES: dict[str, PictureGeneratorSettings] = {
-    "leftthomas_srresnet": SRResNetSettings(blocks=1, convolution_bias=True, trunk_end="prelu"),
-    "lornatang_srresnet": SRResNetSettings(blocks=1),
-    "hasnainraz_srresnet": SRResNetSettings(blocks=1, normalization="instance"),
-    "basicsr_msrresnet": MSRResNetSettings(blocks=1),
-    "basicsr_rrdb": RRDBSettings(blocks=1),
-    "esrgan_rrdb": RRDBSettings(blocks=1, unshuffle=False),
-    "old_esrgan_rrdb": RRDBSettings(blocks=1, unshuffle=False),
-    "basicsr_compact": CompactSettings(convs=1),
-    "junyanz_resnet": ResNetGeneratorSettings(normalization="batch"),
-    "junyanz_unet": UNetGeneratorSettings(),
-}
-
 
 def _known_patterns(layout: Layout) -> set[str]:
-    return _patterns(layout.keys(_EXAMPLES[layout.name]).values())
+    constants = {} if layout.constants is None else layout.constants(layout.example)
+    return _patterns([*layout.keys(layout.example).values(), *constants])
 
 
 def _patterns(names: Any) -> set[str]:

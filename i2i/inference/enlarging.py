@@ -2,39 +2,30 @@
 
 Colours under full transparency are arbitrary, often black, and a network that sees them draws a dark seam around
 everything cut out. They are replaced by the nearest colour that can be seen before it looks, and stay replaced.
-Transparency is enlarged by bicubic interpolation, for a network would draw texture into it.
+Transparency is enlarged by bicubic interpolation, for a network would draw texture into it ("copy"). Who wants that
+has it sent through the network as a grey picture ("model", with every kind of model) or leaves it out ("drop": the
+picture is opaque then, in the colours that its file has under the transparency).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from i2i.data.decoding import read_header
-from i2i.errors import DataError
 from i2i.inference.exif import enlarged_exif
 from i2i.inference.image_files import Picture
 from i2i.inference.runtime import out_of_memory_as_help
 
+AlphaMode = Literal["copy", "model", "drop"]
+"""What becomes of transparency, see above."""
+
+# Bicubic interpolation looks two pixels far, and one more covers its phase.
+_ALPHA_REACH = 3
+_ALPHA_PIXELS = 4_000_000
 # Of red, green and blue in what people see as brightness; ITU-R BT.601, as in Pillow's and OpenCV's grey.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-def check_enlarged_pixels(path: Path, scale: int, max_pixels: int) -> None:
-    """Refuse the picture at `path` by its header if, enlarged, it had more than `max_pixels` pixels.
-
-    Raises:
-        DataError: it had, or it is no picture.
-    """
-    header = read_header(path)
-    pixels = header.pixels * scale**2
-    if pixels > max_pixels:
-        raise DataError(
-            f"{path}: {header.width} x {header.height} becomes {header.width * scale} x {header.height * scale},"
-            f" {pixels:,} pixels, the limit is {max_pixels:,} - shrink the picture or raise --max-pixels"
-        )
 
 
 def fill_hidden(picture: Picture) -> Picture:
@@ -63,29 +54,69 @@ def fill_hidden(picture: Picture) -> Picture:
     return replace(picture, rgb=rgb)
 
 
-def with_pixels(picture: Picture, rgb: np.ndarray) -> Picture:
+def with_pixels(picture: Picture, rgb: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
     """The `picture` with the pixels that a model made of it and with all the rest in their size.
 
     Args:
         rgb: (H * scale, W * scale, 3), of the picture's own type.
+        alpha: (H * scale, W * scale), to take in place of the picture's own.
 
     Raises:
         OutOfMemoryError: too little memory for the rest.
     """
     height, width = rgb.shape[:2]
     scale = height // picture.rgb.shape[0]
-    if scale == 1:
-        return replace(picture, rgb=rgb)
     with out_of_memory_as_help(1, height, width, "shrink the picture"):
-        alpha = picture.alpha
-        return replace(
-            picture,
-            rgb=_grey(rgb) if picture.was_grey else rgb,
-            alpha=None if alpha is None else enlarge_alpha(alpha, scale),
-            # With a profile for RGB the values mean what they mean in RGB alone.
-            as_grey=picture.was_grey and picture.icc is None,
-            exif=enlarged_exif(picture.exif, width, height, scale),
-        )
+        return band_with_pixels(picture, with_facts(picture, scale), rgb, 0, alpha)
+
+
+def with_facts(picture: Picture, scale: int) -> Picture:
+    """The `picture`, still with its own pixels, with all that is said of them as it is for the result."""
+    if scale == 1:
+        return picture
+    height, width = picture.rgb.shape[:2]
+    return replace(
+        picture,
+        # With a profile for RGB the values mean what they mean in RGB alone.
+        as_grey=picture.was_grey and picture.icc is None,
+        exif=enlarged_exif(picture.exif, width * scale, height * scale, scale),
+    )
+
+
+def band_with_pixels(
+    picture: Picture, facts: Picture, rgb: np.ndarray, first_row: int, alpha: np.ndarray | None = None
+) -> Picture:
+    """Some rows of a result as a picture.
+
+    Args:
+        picture: that the model was given.
+        facts: of the result, see `with_facts`.
+        rgb: (rows, W * scale, 3).
+        first_row: of the result, which these begin with.
+        alpha: (rows, W * scale), to take in place of the picture's own.
+    """
+    rows, width = rgb.shape[:2]
+    scale = width // picture.rgb.shape[1]
+    if alpha is None and picture.alpha is not None:
+        alpha = enlarge_alpha_rows(picture.alpha, scale, first_row, first_row + rows)
+    return replace(facts, rgb=grey_of(rgb) if picture.was_grey and scale > 1 else rgb, alpha=alpha)
+
+
+def enlarge_alpha_rows(alpha: np.ndarray, scale: int, start: int, stop: int) -> np.ndarray:
+    """Rows `start` to `stop` of what `enlarge_alpha` makes of (H, W); of scale 1 as they are.
+
+    The picture goes on beyond the rows that are needed, as far as the kernel reaches, so that they come out alike.
+    """
+    if scale == 1:
+        return alpha[start:stop]
+    rows = max(1, _ALPHA_PIXELS // (alpha.shape[1] * scale))
+    enlarged = []
+    for first in range(start, stop, rows):
+        last = min(first + rows, stop)
+        above = max(0, first // scale - _ALPHA_REACH)
+        below = min(len(alpha), -(-last // scale) + _ALPHA_REACH)
+        enlarged.append(enlarge_alpha(alpha[above:below], scale)[first - above * scale : last - above * scale])
+    return np.concatenate(enlarged)
 
 
 def enlarge_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
@@ -99,7 +130,16 @@ def enlarge_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
     return enlarged[0, 0].numpy().astype(alpha.dtype)
 
 
-def _grey(rgb: np.ndarray) -> np.ndarray:
+def as_picture(alpha: np.ndarray) -> np.ndarray:
+    """Transparency (..., H, W) as a grey picture (..., H, W, 3) that a network can be given."""
+    return np.repeat(alpha[..., None], 3, axis=-1)
+
+
+def grey_of(rgb: np.ndarray) -> np.ndarray:
     """Brightness as three equal channels: a network may tint what came in grey."""
-    luma = np.rint(rgb @ _LUMA)
-    return np.repeat(luma.astype(rgb.dtype)[..., None], 3, axis=2)
+    return as_picture(brightness(rgb))
+
+
+def brightness(rgb: np.ndarray) -> np.ndarray:
+    """Brightness (..., H, W) of pictures (..., H, W, 3), of the same type."""
+    return np.rint(rgb @ _LUMA).astype(rgb.dtype)

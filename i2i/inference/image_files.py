@@ -2,12 +2,13 @@
 
 - Grey becomes RGB (three equal channels). It stays RGB in the output of a model that keeps the size, which may well
   give it colours; an upscaler's is written as grey (WebP, and 16 bits with transparency, as three equal channels).
-- Transparency is kept and attached again, unchanged or, of an upscaled picture, enlarged; a JPEG cannot hold it, so
-  the picture is laid on white.
+- Transparency is kept and attached again, unchanged or, of an upscaled picture, enlarged (see
+  `i2i.inference.enlarging` for the other ways); a JPEG cannot hold it, so the picture is laid on white.
 - 16 bits a channel stay 16 bits where the output format can hold them (PNG, TIFF), else they are rounded to 8.
-- EXIF orientation is applied once; the rest of EXIF is kept (8-bit pictures and 16-bit PNG), see `i2i.inference.exif`.
+- EXIF orientation is applied once; the rest of EXIF is kept, see `i2i.inference.exif`.
 - The colour profile of an RGB picture is kept. CMYK and grey pictures with a profile are converted to sRGB.
-- Of an animation the first frame is taken.
+- Of an animation or of several pages the first is taken.
+- JPEG reaches to 65,500 pixels a side and WebP to 16,383; PNG and TIFF (beyond four gigabytes BigTIFF) hold everything.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, check_pixels, r
 from i2i.errors import DataError, OutOfMemoryError
 from i2i.files import write_atomically
 from i2i.inference.exif import kept_exif
+from i2i.inference.strips import StripLayout, open_strips
 
 DEFAULT_QUALITY = 95
 
 OutputFormat = Literal["png", "jpg", "webp", "tiff"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+STRIP_FORMATS: tuple[Literal["png", "tiff"], ...] = ("png", "tiff")
+"""Those that can be written without ever having the whole picture; they hold every kind of picture as it is."""
 
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -50,8 +54,12 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "WebP": WebPImagePlugin.WebPImageFile,
 }
 _SAME_FORMAT: dict[str, OutputFormat] = {"JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
-_PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+_PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_LONGEST_SIDE: dict[OutputFormat, int] = {"jpg": 65_500, "webp": 16_383, "png": 2**31 - 1, "tiff": 2**32 - 1}
+# JPEG and WebP are encoded from memory, where Pillow has a second copy of four bytes a pixel.
+_MOST_PIXELS_IN_MEMORY = 400_000_000
 _JPEG_EXIF_BYTES = 65533
+_ROWS_PIXELS = 4_000_000
 # What damaged or hostile bytes make the decoders raise.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, ArithmeticError, RuntimeError, TypeError, IndexError, KeyError, AttributeError,
@@ -124,18 +132,40 @@ def write_picture(
         DataError: the format cannot hold a picture of this size.
         StorageError: the file cannot be written.
     """
+    height, width = picture.rgb.shape[:2]
+    check_format_holds(path, width, height, format)
     fitted = _fit_to_format(picture, format)
     try:
+        if format == "tiff" or (format == "png" and fitted.bits == 16):
+            # Pillow has no colours of 16 bits, nor TIFFs beyond four gigabytes.
+            with open_strips(path, strip_layout(fitted, width, height), format) as strips:
+                strips.write(strip_rows(fitted))
+            return fitted.notes[len(picture.notes) :]
         content = _encode(fitted, format, quality)
     except MemoryError as error:
         raise OutOfMemoryError(f"{path}: too little memory to encode the picture - use a smaller --batch") from error
     except _DECODER_ERRORS as error:
-        height, width = picture.rgb.shape[:2]
         raise DataError(
-            f"{path}: {width}x{height} pixels cannot be written as {format} ({_one_line(error)}) - try --format png"
+            f"{path}: {width}x{height} pixels cannot be written as {format} ({_one_line(error)}) - use --format tiff"
         ) from error
     write_atomically(path, content)
     return fitted.notes[len(picture.notes) :]
+
+
+def check_format_holds(path: Path, width: int, height: int, format: OutputFormat) -> None:
+    """Refuse a result of this size that `format` cannot hold; `path` only names it in the error.
+
+    Raises:
+        DataError: it cannot.
+    """
+    longest = _LONGEST_SIDE[format]
+    if max(width, height) > longest:
+        reason = f"no side may be longer than {longest:,}"
+    elif format not in STRIP_FORMATS and width * height > _MOST_PIXELS_IN_MEMORY:
+        reason = f"no more than {_MOST_PIXELS_IN_MEMORY:,} fit, for it is made in memory"
+    else:
+        return
+    raise DataError(f"{path}: {width}x{height} pixels cannot be written as {format}: {reason} - use --format tiff")
 
 
 # Reading
@@ -178,10 +208,20 @@ def _decode_eight_bit(
         notes.append("CMYK converted to RGB")
     if icc is not None and image.mode in ("CMYK", "L"):
         image, icc = _to_srgb(image, icc), None
-    if image.has_transparency_data:
-        channels = np.asarray(image.convert("RGBA"))
-        return np.ascontiguousarray(channels[..., :3]), np.ascontiguousarray(channels[..., 3]), icc
-    return np.array(image.convert("RGB")), None, icc
+    if not image.has_transparency_data:
+        return _samples(image, "RGB"), None, icc
+    channels = _samples(image, "RGBA")
+    return np.ascontiguousarray(channels[..., :3]), np.ascontiguousarray(channels[..., 3]), icc
+
+
+def _samples(image: Image.Image, mode: Literal["RGB", "RGBA"]) -> np.ndarray:
+    """The pixels as (H, W, 3 or 4), converted some rows at a time: of a large picture there are copies enough."""
+    samples = np.empty((image.height, image.width, len(mode)), np.uint8)
+    step = max(1, _ROWS_PIXELS // image.width)
+    for start in range(0, image.height, step):
+        stop = min(start + step, image.height)
+        samples[start:stop] = np.asarray(image.crop((0, start, image.width, stop)).convert(mode))
+    return samples
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
@@ -252,9 +292,32 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def strip_layout(picture: Picture, width: int, height: int) -> StripLayout:
+    """What is said of a picture of this size that has everything but its pixels from `picture`.
+
+    Grey of 16 bits with transparency becomes RGB, for few programs read the other.
+    """
+    colours = 1 if picture.as_grey and not (picture.bits == 16 and picture.alpha is not None) else 3
+    channels = colours if picture.alpha is None else colours + 1
+    return StripLayout(
+        width=width,
+        height=height,
+        channels=channels,  # type: ignore[arg-type]
+        bits=picture.bits,
+        icc=picture.icc,
+        exif=picture.exif,
+    )
+
+
+def strip_rows(picture: Picture) -> np.ndarray:
+    """The rows (H, W, channels) of a picture, or of a band of one, as `strip_layout` announces them."""
+    height, width = picture.rgb.shape[:2]
+    channels = strip_layout(picture, width, height).channels
+    colours = picture.rgb[..., :1] if channels < 3 else picture.rgb
+    return colours if picture.alpha is None else np.dstack([colours, picture.alpha])
+
+
 def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
-    if picture.bits == 16:
-        return _encode_png_sixteen_bit(picture) if format == "png" else _encode_tiff_sixteen_bit(picture)
     colours = picture.rgb[..., 0] if picture.as_grey else picture.rgb
     channels = colours if picture.alpha is None else np.dstack([colours, picture.alpha])
     options: dict[str, Any] = {"icc_profile": picture.icc}
@@ -266,70 +329,8 @@ def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
     elif format == "webp":
         # Exact: colours under full transparency are part of the picture, not free for the encoder.
         options |= {"quality": quality, "exact": True}
-    elif format == "tiff":
-        options |= {"compression": "tiff_adobe_deflate"}
     buffer = io.BytesIO()
     Image.fromarray(channels).save(buffer, format=_PILLOW_NAMES[format], **options)
-    return buffer.getvalue()
-
-
-def _encode_png_sixteen_bit(picture: Picture) -> bytes:
-    import cv2
-
-    # Grey with transparency is nothing that OpenCV writes.
-    colours = picture.rgb[..., :1] if picture.as_grey and picture.alpha is None else picture.rgb[..., ::-1]
-    channels = [colours] + ([] if picture.alpha is None else [picture.alpha[..., None]])
-    kinds: list[int] = []
-    blocks: list[np.ndarray] = []
-    for kind, block in ((cv2.IMAGE_METADATA_ICCP, picture.icc), (cv2.IMAGE_METADATA_EXIF, _bare_exif(picture.exif))):
-        if block is not None:
-            kinds.append(kind)
-            blocks.append(np.frombuffer(block, np.uint8))
-    pixels = np.ascontiguousarray(np.concatenate(channels, axis=2))
-    try:
-        done, encoded = cv2.imencodeWithMetadata(".png", pixels, kinds, blocks)
-    except cv2.error as error:
-        raise ValueError(_one_line(error)) from error
-    if not done:
-        raise ValueError("the encoder refused")
-    return encoded.tobytes()
-
-
-def _bare_exif(exif: bytes | None) -> bytes | None:
-    return None if exif is None else exif.removeprefix(b"Exif\0\0")
-
-
-def _encode_tiff_sixteen_bit(picture: Picture) -> bytes:
-    """A TIFF of one deflated strip; Pillow has no 16-bit RGB and OpenCV writes neither profile nor alpha's meaning."""
-    height, width = picture.rgb.shape[:2]
-    # With transparency grey is written as RGB, for fewer programs read the other.
-    grey = picture.as_grey and picture.alpha is None
-    colours = picture.rgb[..., :1] if grey else picture.rgb
-    channels = colours if picture.alpha is None else np.dstack([colours, picture.alpha])
-    strip = zlib.compress(channels.astype("<u2").tobytes(), 6)
-    directory = TiffImagePlugin.ImageFileDirectory_v2()
-    tags: dict[int, Any] = {
-        256: width,
-        257: height,
-        258: (16,) * channels.shape[2],  # bits a sample
-        259: 8,  # deflate
-        262: 1 if grey else 2,  # black is zero; RGB
-        273: 0,  # strip offset; the library moves it behind the directory
-        277: channels.shape[2],  # samples a pixel
-        278: height,  # rows a strip
-        279: len(strip),
-        284: 1,  # samples of a pixel lie together
-    }
-    if picture.alpha is not None:
-        tags[338] = 2  # the fourth sample is alpha that is not multiplied into the colours
-    for tag, value in tags.items():
-        directory[tag] = value
-    if picture.icc is not None:
-        directory.tagtype[34675] = 7
-        directory[34675] = picture.icc
-    buffer = io.BytesIO()
-    directory.save(buffer)
-    buffer.write(strip)
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,12 @@ from torch import Tensor
 
 from i2i.errors import ModelError, UsageError
 from i2i.inference.consistency import back_project
-from i2i.inference.model_file import (
-    ModelMetadata,
-    PictureRecord,
-    read_model_file,
-    resolve_model,
-    select_entry_point,
-)
-from i2i.inference.runners import PyTorchRunner, Runner
+from i2i.inference.loading import RunnerSettings, open_model
+from i2i.inference.model_file import ModelMetadata, PictureRecord, select_entry_point
+from i2i.inference.model_forms import sha256_of_model
+from i2i.inference.runners import Runner, RunnerChoice
 from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
-from i2i.inference.strength import check_strength, network_of_strength
+from i2i.inference.strength import check_strength
 from i2i.pipelines.protocol import PictureEntryPoint
 
 _REMEDY = "shrink the picture, use a smaller --batch or --device cpu"
@@ -37,6 +34,7 @@ class ImageModel:
             `i2i.inference.consistency`.
         metadata: what the model file says about itself.
         path: of the model file.
+        choice: how the runner was chosen, where there was a choice.
 
     Raises:
         UsageError: `consistent` with a network that keeps the size.
@@ -52,6 +50,7 @@ class ImageModel:
         consistent: bool = False,
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
+        choice: RunnerChoice | None = None,
     ) -> None:
         if consistent and entry_point.scale == 1:
             where = path or "the model"
@@ -65,6 +64,12 @@ class ImageModel:
         self.consistent = consistent
         self.metadata = metadata
         self.path = path
+        self.choice = choice
+
+    @functools.cached_property
+    def sha256(self) -> str | None:
+        """Of the model file, as 64 hexadecimal digits; None without a file."""
+        return None if self.path is None else sha256_of_model(self.path)
 
     @property
     def device(self) -> torch.device:
@@ -140,30 +145,40 @@ class ImageModel:
         *,
         strength: float = 1.0,
         consistent: bool = False,
+        runner: str = "auto",
+        trust: bool = False,
+        worthwhile: bool = False,
     ) -> ImageModel:
         """Load one entry point of the model at `path` (see `resolve_model`); without a name, the first.
 
         Args:
             strength: 0 to 1, of what an upscaler invents; see `i2i.inference.strength`.
             consistent: see the class.
+            runner: name of an engine, or "auto"; see `i2i.inference.runners`.
+            trust: open a file that may carry code; see `i2i.inference.trust`.
+            worthwhile: whether "auto" may take seconds to find the fastest; else it takes the first that fits.
 
         Raises:
-            ModelError: no model, damaged, written by something else or by a newer version, or no such kind of model.
-            UsageError: no such entry point, the device is not there, or the model cannot do what was asked.
+            ModelError: no model, damaged, written by something else or by a newer version, no such kind of model, or
+                not trusted.
+            UsageError: no such entry point, the device or the runner is not there, or the model or the runner cannot
+                do what was asked.
         """
         check_strength(strength)
         target = resolve_device(device)
-        file = resolve_model(Path(path))
-        metadata, tensors = read_model_file(file)
-        name, record = select_entry_point(file, metadata, PictureRecord, entry_point)
-        entry = PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network)
-        network = network_of_strength(file, record, tensors, strength)
+        source = open_model(path, trust=trust)
+        name, record = select_entry_point(source.path, source.metadata, PictureRecord, entry_point)
+        settings = RunnerSettings(runner=runner, precision=precision, strength=strength, worthwhile=worthwhile)
+        computed, choice, entry = source.runner(record, target, settings)
+        assert isinstance(entry, PictureEntryPoint)
+        records = source.metadata.entry_points
         return cls(
-            PyTorchRunner(network, entry, target, precision),
+            computed,
             entry,
             name=name,
-            names=tuple(key for key, other in metadata.entry_points.items() if isinstance(other, PictureRecord)),
+            names=tuple(key for key, other in records.items() if isinstance(other, PictureRecord)),
             consistent=consistent,
-            metadata=metadata,
-            path=file,
+            metadata=source.metadata,
+            path=source.path,
+            choice=choice,
         )

@@ -13,15 +13,9 @@ from torch import Tensor
 
 from i2i.errors import DataError, ModelError, UsageError
 from i2i.inference.latents import draw_latents
-from i2i.inference.model_file import (
-    LatentRecord,
-    ModelMetadata,
-    build_network,
-    read_model_file,
-    resolve_model,
-    select_entry_point,
-)
-from i2i.inference.runners import PyTorchRunner, Runner
+from i2i.inference.loading import RunnerSettings, open_model
+from i2i.inference.model_file import LatentRecord, ModelMetadata, select_entry_point
+from i2i.inference.runners import Runner, RunnerChoice
 from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
 from i2i.pipelines.protocol import LatentEntryPoint
 
@@ -40,6 +34,7 @@ class LatentModel:
         name: of the entry point, such as "generate".
         metadata: what the model file says about itself.
         path: of the model file.
+        choice: how the runner was chosen, where there was a choice.
     """
 
     def __init__(
@@ -50,12 +45,14 @@ class LatentModel:
         name: str = "generate",
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
+        choice: RunnerChoice | None = None,
     ) -> None:
         self.runner = runner
         self.entry_point = entry_point
         self.name = name
         self.metadata = metadata
         self.path = path
+        self.choice = choice
 
     @property
     def device(self) -> torch.device:
@@ -182,25 +179,33 @@ class LatentModel:
         return numbers
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto", precision: Precision = "fp32") -> LatentModel:
+    def load(
+        cls,
+        path: Path | str,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        *,
+        runner: str = "auto",
+        trust: bool = False,
+        worthwhile: bool = False,
+    ) -> LatentModel:
         """Load the generator of the model at `path` (see `resolve_model`).
 
+        Args:
+            runner, trust, worthwhile: see `ImageModel.load`.
+
         Raises:
-            ModelError: no model, damaged, written by something else or by a newer version, or no generator.
-            UsageError: the device is not there.
+            ModelError: no model, damaged, written by something else or by a newer version, no generator, or not
+                trusted.
+            UsageError: the device or the runner is not there, or it cannot do what was asked.
         """
         target = resolve_device(device)
-        file = resolve_model(Path(path))
-        metadata, tensors = read_model_file(file)
-        name, record = select_entry_point(file, metadata, LatentRecord)
-        entry = LatentEntryPoint(record.network, record.generator, record.shape, record.classes)
-        return cls(
-            PyTorchRunner(build_network(file, record, tensors), entry, target, precision),
-            entry,
-            name=name,
-            metadata=metadata,
-            path=file,
-        )
+        source = open_model(path, trust=trust)
+        name, record = select_entry_point(source.path, source.metadata, LatentRecord)
+        settings = RunnerSettings(runner=runner, precision=precision, worthwhile=worthwhile)
+        computed, choice, entry = source.runner(record, target, settings)
+        assert isinstance(entry, LatentEntryPoint)
+        return cls(computed, entry, name=name, metadata=source.metadata, path=source.path, choice=choice)
 
 
 @contextlib.contextmanager

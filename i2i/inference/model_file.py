@@ -28,15 +28,13 @@ from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSetting
 from i2i.core.image_shape import ImageShape
 from i2i.errors import ModelError, UsageError
 from i2i.files import atomic_path
+from i2i.inference.model_forms import SUPPORTED, form_of
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
 FORMAT_VERSION = 3
 
 # One entry, for the library writes several in an order of its own mood: equal models must be equal files.
 _METADATA_KEY = "i2i"
-_CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
-_OTHER_MODEL_SUFFIXES = (".onnx", ".pt2")
-_SUPPORTED = "give a run folder, a checkpoint folder or a .safetensors that i2i wrote"
 
 
 @dataclass(frozen=True)
@@ -179,18 +177,10 @@ def resolve_model(path: Path) -> Path:
         for name in ("best.safetensors", "model.safetensors"):
             if (path / name).is_file():
                 return path / name
-        raise ModelError(f"{path}: no best.safetensors or model.safetensors in this folder - {_SUPPORTED}")
+        raise ModelError(f"{path}: no best.safetensors or model.safetensors in this folder - {SUPPORTED}")
     if not path.exists():
-        raise ModelError(f"{path}: no such file or folder - {_SUPPORTED}")
-    if path.suffix.lower() in _CHECKPOINT_SUFFIXES:
-        raise ModelError(
-            f"{path}: another project's checkpoint, which may carry code - make a model of its weights with"
-            f" i2i convert {path} -o MODEL.safetensors"
-        )
-    if path.suffix.lower() in _OTHER_MODEL_SUFFIXES:
-        raise ModelError(f"{path}: {path.suffix} files are not supported yet - {_SUPPORTED}")
-    if path.suffix.lower() != ".safetensors":
-        raise ModelError(f"{path}: not a model file - {_SUPPORTED}")
+        raise ModelError(f"{path}: no such file or folder - {SUPPORTED}")
+    form_of(path)
     return path
 
 
@@ -327,9 +317,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
         with safe_open(path, "pt", device="cpu") as file:
             header: dict[str, str] = file.metadata() or {}
             if _METADATA_KEY not in header:
-                raise ModelError(
-                    f"{path}: a safetensors file without i2i's metadata - {_SUPPORTED}, or try i2i convert"
-                )
+                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {SUPPORTED}, or try i2i convert")
             yield file, header[_METADATA_KEY]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error

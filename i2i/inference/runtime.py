@@ -12,6 +12,8 @@ import torch
 from i2i.errors import I2IError, OutOfMemoryError, UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+# "can't allocate memory" (PyTorch), "bad_alloc" (all of them), "Failed to allocate memory" (ONNX Runtime).
+_WANT_OF_MEMORY = ("alloc", "out of memory", "not enough memory", "insufficient memory")
 _AUTOCAST_TYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,6 +38,11 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available here - use --device auto or cpu")
     return device
+
+
+def autocast_type(precision: Precision) -> torch.dtype:
+    """The number format of convolutions and matrix products in this precision."""
+    return _AUTOCAST_TYPES.get(precision, torch.float32)
 
 
 @contextlib.contextmanager
@@ -70,6 +77,14 @@ def not_finite_message(path: Path | None, precision: Precision) -> str:
     return f"{where}: the network returned numbers that are not finite in {precision} - use --precision fp32"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an engine's error means that memory was short; most say so in their message alone."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _WANT_OF_MEMORY)
+
+
 @contextlib.contextmanager
 def out_of_memory_as_help(count: int, height: int, width: int, remedy: str) -> Iterator[None]:
     """Turn running out of memory, on CPU or GPU, into an error that names the size and the `remedy`."""
@@ -78,9 +93,7 @@ def out_of_memory_as_help(count: int, height: int, width: int, remedy: str) -> I
     except I2IError:
         raise
     except (MemoryError, RuntimeError) as error:
-        # PyTorch's CPU allocator raises a plain RuntimeError.
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and "alloc" not in text:
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
             f"too little memory for {count} picture{'s' if count > 1 else ''} of {width}x{height} pixels - {remedy}"

@@ -1,6 +1,7 @@
-"""Files through a model: which file goes where, and a conveyor that reads ahead and writes behind.
+"""The conveyor: pictures through a model, read ahead of the network and written behind it.
 
-One picture that fails is recorded and the others are done.
+One picture that fails is recorded and the others are done. What does not fit into memory as a whole goes through in
+bands, see `i2i.inference.large_pictures`.
 """
 
 from __future__ import annotations
@@ -8,138 +9,39 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import glob
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from i2i.data.decoding import DEFAULT_MAX_PIXELS
-from i2i.data.folders import PICTURE_SUFFIXES, RESULTS_SUFFIX
-from i2i.errors import DataError, I2IError, StorageError, UsageError
-from i2i.inference.enlarging import check_enlarged_pixels, fill_hidden, with_pixels
-from i2i.inference.image_files import DEFAULT_QUALITY, OutputFormat, Picture, read_picture, write_picture
+from i2i.data.decoding import DEFAULT_MAX_PIXELS, check_pixels, read_header
+from i2i.errors import I2IError, OutOfMemoryError, StorageError
+from i2i.inference.enlarging import AlphaMode, as_picture, brightness, fill_hidden, with_pixels
+from i2i.inference.image_files import DEFAULT_QUALITY, Picture, check_format_holds, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
+from i2i.inference.large_pictures import needs_layers, translate_large
+from i2i.inference.ledger import Ledger, State
+from i2i.inference.planning import Job, Outcome, Plan, plan_translation, prepare_folders
+from i2i.inference.tiles import TileSettings, needs_tiles
 
-_FORMAT_OF_SUFFIX: dict[str, OutputFormat] = {
-    ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
-}  # fmt: skip
+__all__ = ["Job", "Outcome", "Plan", "plan_translation", "prepare_folders", "translate_files"]
+
 _READERS, _WRITERS = 2, 2
-_NAMED_MISSING = 3
+# Of decoded pictures: so much waits for the network, and so much again to be written.
+_WAITING_BYTES = 2**29
+UNKNOWN_MAKER = "it is not known what made it"
+"""What is said of a result that is skipped without being known."""
+MADE_ANEW = {
+    "other maker": "made anew: the result that was there came from another model or other settings",
+    "other source": "made anew: the picture has changed since",
+}
+OnPart = Callable[[float], None]
 # Errors that every further picture would meet too.
 _STORAGE_IS_GONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to translate."""
-
-    source: Path
-    destination: Path
-    format: OutputFormat
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one picture."""
-
-    source: Path
-    destination: Path | None
-    status: Literal["written", "skipped", "failed"]
-    message: str = ""
-    """Why it failed."""
-    notes: tuple[str, ...] = ()
-    """What its owner may want to know, a phrase each."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a translation will do, found out before it starts."""
-
-    jobs: tuple[Job, ...]
-    missing: tuple[Outcome, ...]
-    """Inputs that are not there or cannot be listed."""
-    folders: tuple[Path, ...]
-    """Where the results go."""
-
-
-def plan_translation(
-    inputs: Sequence[str | Path],
-    out: Path | None = None,
-    format: OutputFormat | None = None,
-    *,
-    direction: str | None = None,
-) -> Plan:
-    """Map inputs to output files.
-
-    Args:
-        inputs: picture files, folders (with all pictures below them; other files are passed over) and glob patterns.
-        out: folder for the results; names and the structure below a folder are kept. By default
-            ``<folder>_translated`` beside a folder (or beside the folder that several files or a pattern lie in) and
-            ``<name>_translated`` beside a single file. For a single file, a name that ends like a picture's is the
-            file to write.
-        format: of the results; by default that of each input, and png for kinds that are only read.
-        direction: part of the default names, as ``<folder>_BtoA_translated``, so that what several directions make of
-            one input lies apart.
-
-    Raises:
-        UsageError: two inputs would be written to one file, or an input would be overwritten.
-        DataError: there is no picture at all.
-    """
-    if out is not None and _is_picture_name(out) and not out.is_dir():
-        if len(inputs) > 1 or Path(inputs[0]).is_dir() or _is_pattern(str(inputs[0])):
-            raise UsageError(f"-o {out}: names one picture, and the input may be several - name a folder")
-        if Path(inputs[0]).exists():
-            return _plan_one(Path(inputs[0]), out, format)
-    suffix = RESULTS_SUFFIX if direction is None else f"_{direction}{RESULTS_SUFFIX}"
-    roots = [_output_folder(text, out, suffix, alone=len(inputs) == 1) for text in map(str, inputs)]
-    left_out = frozenset(root.resolve() for root in roots)
-    jobs: dict[Path, Job] = {}
-    missing: list[Outcome] = []
-    used: list[Path] = []
-    for text, root in zip(map(str, inputs), roots, strict=True):
-        found = list(_pictures(text, left_out, missing))
-        if not found and not Path(text).is_dir():
-            reason = f"{text}: no such file or folder - check the spelling"
-            missing.append(Outcome(Path(text), None, "failed", reason))
-        if found:
-            used.append(root)
-        for source, relative in found:
-            if Path(text).is_dir() and root.resolve() == Path(text).resolve():
-                raise UsageError(f"{root}: the results would lie among the inputs - choose another folder with -o")
-            _add(jobs, _job(source, root / relative, format))
-    _check_that_no_source_is_overwritten(jobs)
-    if not jobs:
-        raise DataError(_nothing_to_do(inputs, missing))
-    return Plan(tuple(jobs.values()), tuple(missing), tuple(dict.fromkeys(used)))
-
-
-def prepare_folders(plan: Plan) -> None:
-    """Create the folders for the results, before a model spends time on pictures that could not be written.
-
-    Raises:
-        UsageError: a file is where a folder should be.
-        StorageError: a folder cannot be created or written to.
-    """
-    for folder in plan.folders:
-        if folder.is_file():
-            raise UsageError(
-                f"-o {folder}: is a file, and its name is no picture's - name a folder, or one that ends in .png, .jpg,"
-                " .webp or .tiff"
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{folder}: cannot be created: {error.strerror} - choose another folder with -o"
-            ) from error
-        if not os.access(folder, os.W_OK):
-            raise StorageError(f"{folder}: not writable - choose another folder with -o")
 
 
 def translate_files(
@@ -150,17 +52,29 @@ def translate_files(
     batch: int = 1,
     quality: int = DEFAULT_QUALITY,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    tiles: TileSettings | None = None,
+    alpha: AlphaMode = "copy",
+    ledger: Ledger | None = None,
+    large_model: Callable[[], ImageModel] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    on_part: OnPart | None = None,
 ) -> list[Outcome]:
     """Translate every job's picture; failures are recorded and do not stop the others.
 
     Pictures are read by threads ahead of the network and written by threads behind it, a few at a time.
 
     Args:
-        skip_existing: leave results alone that are there already.
+        skip_existing: leave results alone that are there already, except those of which `ledger` knows that they were
+            made otherwise.
         batch: up to so many consecutive pictures of equal size go through the network together.
-        max_pixels: of what is read and of what is written.
+        max_pixels: of what is read.
+        tiles: how pictures go through the network that do not fit into memory; by default all go as a whole.
+        alpha: what becomes of transparency.
+        ledger: where it is noted what made the results.
+        large_model: gives the same model on an engine that shows its layers, for what has to go through in bands and
+            cannot do so on this one; see `needs_layers`.
         on_outcome: called in this thread as each picture is settled.
+        on_part: called in this thread with the share, 0 to 1, that is done of a picture in bands.
 
     Returns:
         One outcome a job, in the order in which they were settled.
@@ -169,153 +83,75 @@ def translate_files(
         StorageError: the disk is full or read-only; no further picture could be written.
     """
     outcomes: list[Outcome] = []
+    anew: dict[Path, str] = {}
 
     def settle(outcome: Outcome) -> None:
+        if outcome.status == "written" and outcome.destination in anew:
+            outcome = replace(outcome, notes=(*outcome.notes, anew[outcome.destination]))
         outcomes.append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
 
-    todo: list[Job] = []
-    for job in jobs:
-        if skip_existing and job.destination.exists():
-            settle(Outcome(job.source, job.destination, "skipped"))
-        else:
-            todo.append(job)
+    how = _How(model, large_model, quality, max_pixels, tiles or TileSettings(side=None), alpha, ledger)
+    todo = [job for job in jobs if not (skip_existing and _is_finished(job, ledger, anew, settle))]
     depth = 2 * batch + 2
-    read = functools.partial(_read, scale=model.entry_point.scale, max_pixels=max_pixels)
     with _threads(_READERS) as readers, _threads(_WRITERS) as writers:
         writing: deque[tuple[Job, Picture, Future[tuple[str, ...]]]] = deque()
-        for group in _groups(_read_ahead(readers, todo, depth, read), batch, settle):
-            for job, picture in _translate_group(model, group, settle):
-                future = writers.submit(write_picture, job.destination, picture, job.format, quality)
-                writing.append((job, picture, future))
-            while writing and (len(writing) > depth or writing[0][2].done()):
-                settle(_written(*writing.popleft()))
+
+        def settle_oldest() -> None:
+            job, result, future = writing.popleft()
+            height, width = result.rgb.shape[:2]
+            settle(_outcome(job, result.notes, height * width // how.scale**2, future.result))
+
+        for group in _groups(_read_ahead(readers, todo, depth, how), how, batch, settle):
+            for job, result in _translate_group(how, group, settle, on_part):
+                writing.append((job, result, writers.submit(_write, how, job, result)))
+            while writing and (_are_enough(writing, depth) or writing[0][2].done()):
+                settle_oldest()
         while writing:
-            settle(_written(*writing.popleft()))
+            settle_oldest()
     return outcomes
 
 
-# Which file goes where
+@dataclass(frozen=True)
+class _How:
+    """What is the same for every picture."""
+
+    model: ImageModel
+    large_model: Callable[[], ImageModel] | None
+    quality: int
+    max_pixels: int
+    tiles: TileSettings
+    alpha: AlphaMode
+    ledger: Ledger | None
+
+    @property
+    def scale(self) -> int:
+        return self.model.entry_point.scale
+
+    def is_large(self, picture: Picture) -> bool:
+        height, width = picture.rgb.shape[:2]
+        return self.tiles.side is not None and needs_tiles(self.model, height, width, self.tiles)
+
+    @functools.cached_property
+    def model_for_large(self) -> ImageModel:
+        return self.model if self.large_model is None or not needs_layers(self.model) else self.large_model()
 
 
-def _is_picture_name(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
+def _is_finished(job: Job, ledger: Ledger | None, anew: dict[Path, str], settle: Callable[[Outcome], None]) -> bool:
+    """Whether there is a result to be left alone; if it was made otherwise, a note on that goes into `anew`."""
+    there: State = "unknown" if job.destination.exists() else "missing"
+    state = there if ledger is None else ledger.state(job)
+    if state in ("same", "unknown"):
+        message = UNKNOWN_MAKER if state == "unknown" and ledger is not None else ""
+        settle(Outcome(job.source, job.destination, "skipped", message))
+        return True
+    if state != "missing":
+        anew[job.destination] = MADE_ANEW[state]
+    return False
 
 
-def _plan_one(source: Path, out: Path, format: OutputFormat | None) -> Plan:
-    """One picture to one named file, whose name says the format."""
-    named = _FORMAT_OF_SUFFIX.get(out.suffix.lower())
-    if named is None:
-        raise UsageError(f"-o {out}: {out.suffix} is only read, not written - use .png, .jpg, .webp or .tiff")
-    if format not in (None, named):
-        raise UsageError(f"-o {out} and --format {format} contradict each other - leave one out")
-    job = Job(source, out, named)
-    _check_that_no_source_is_overwritten({out.resolve(): job})
-    return Plan((job,), (), (out.parent,))
-
-
-def _nothing_to_do(inputs: Sequence[str | Path], missing: Sequence[Outcome]) -> str:
-    if missing:
-        more = f"; and {len(missing) - _NAMED_MISSING} more" if len(missing) > _NAMED_MISSING else ""
-        return "; ".join(outcome.message for outcome in missing[:_NAMED_MISSING]) + more
-    kinds = " ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-    return f"{', '.join(map(str, inputs))}: no pictures found ({kinds}) - give another folder"
-
-
-def _output_folder(text: str, out: Path | None, suffix: str, *, alone: bool) -> Path:
-    if out is not None:
-        return Path(out)
-    path = Path(text)
-    if path.is_dir():
-        folder = path
-    elif _is_pattern(text):
-        folder = _pattern_base(text)
-    elif alone:
-        return path.with_name(f"{path.stem}{suffix}")
-    else:
-        folder = path.parent
-    # "." and ".." have no name to extend.
-    named = folder if folder.name not in ("", "..") else folder.resolve()
-    if not named.name:
-        raise UsageError(f"{text}: no folder beside this one for the results - say where with -o")
-    return named.with_name(f"{named.name}{suffix}")
-
-
-def _add(jobs: dict[Path, Job], job: Job) -> None:
-    other = jobs.setdefault(job.destination.resolve(), job)
-    if other.source.resolve() != job.source.resolve():
-        raise UsageError(
-            f"{other.source} and {job.source} would both be written to {job.destination}"
-            " - translate them separately, each with its own -o"
-        )
-
-
-def _check_that_no_source_is_overwritten(jobs: Mapping[Path, Job]) -> None:
-    sources = {job.source.resolve() for job in jobs.values()}
-    for destination, job in jobs.items():
-        if destination in sources:
-            raise UsageError(f"{job.destination}: an input would be overwritten - choose another folder with -o")
-
-
-def _is_pattern(text: str) -> bool:
-    return not Path(text).exists() and glob.has_magic(text)
-
-
-def _pattern_base(text: str) -> Path:
-    """The folder in front of a pattern's first part with a wildcard."""
-    parts = Path(text).parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed])
-
-
-def _pictures(text: str, left_out: frozenset[Path], closed: list[Outcome]) -> Iterator[tuple[Path, Path]]:
-    """Pictures that an input means, each with its path below the output folder; sorted."""
-    path = Path(text)
-    if path.is_dir():
-        for source in _walk(path, left_out, closed):
-            yield source, source.relative_to(path)
-    elif path.exists():
-        yield path, Path(path.name)
-    elif _is_pattern(text):
-        base = _pattern_base(text)
-        for source in sorted(base.glob(str(path.relative_to(base)))):
-            inside_results = not left_out.isdisjoint(parent for parent in source.resolve().parents)
-            if source.is_file() and _looks_like_picture(source) and not inside_results:
-                yield source, source.relative_to(base)
-
-
-def _walk(folder: Path, left_out: frozenset[Path], closed: list[Outcome]) -> Iterator[Path]:
-    def note_closed(error: OSError) -> None:
-        reason = f"{error.filename}: cannot be listed: {error.strerror} - check its permissions"
-        closed.append(Outcome(Path(error.filename), None, "failed", reason))
-
-    for name, children, files in os.walk(folder, onerror=note_closed):
-        directory = Path(name)
-        # In place: this is how os.walk is told where not to go. Links are not followed.
-        children[:] = sorted(
-            child
-            for child in children
-            # Earlier results are no input, wherever they lie.
-            if not child.startswith(".")
-            and not child.endswith(RESULTS_SUFFIX)
-            and (directory / child).resolve() not in left_out
-        )
-        yield from (directory / file for file in sorted(files) if _looks_like_picture(directory / file))
-
-
-def _looks_like_picture(path: Path) -> bool:
-    # Hidden files are no pictures: macOS leaves "._name.jpg" beside every picture on foreign disks.
-    return not path.name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES
-
-
-def _job(source: Path, destination: Path, format: OutputFormat | None) -> Job:
-    own = _FORMAT_OF_SUFFIX.get(source.suffix.lower())
-    wanted = format or own or "png"
-    return Job(source, destination if wanted == own else destination.with_suffix(f".{wanted}"), wanted)
-
-
-# The conveyor
+# Before the network
 
 
 @contextlib.contextmanager
@@ -329,26 +165,48 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, jobs: Iterable[Job], depth: int, read: Callable[[Path], Picture]
+    readers: ThreadPoolExecutor, jobs: Iterable[Job], depth: int, how: _How
 ) -> Iterator[tuple[Job, Future[Picture]]]:
-    waiting: deque[tuple[Job, Future[Picture]]] = deque()
-    for job in jobs:
-        waiting.append((job, readers.submit(read, job.source)))
-        if len(waiting) >= depth:
-            yield waiting.popleft()
-    while waiting:
-        yield waiting.popleft()
+    """Pictures in the order of the jobs, so many ahead as there is room for; one at least, whatever its size."""
+    todo = iter(jobs)
+    # How large they are is asked a little earlier, by the threads too: a folder may lie far away.
+    sized: deque[tuple[Job, Future[int]]] = deque()
+    waiting: deque[tuple[Job, Future[Picture], int]] = deque()
+    while True:
+        sized.extend((job, readers.submit(_decoded_bytes, job.source)) for job in islice(todo, depth - len(sized)))
+        while sized and len(waiting) < depth:
+            job, size = sized[0]
+            if waiting and sum(held for _, _, held in waiting) + size.result() > _WAITING_BYTES:
+                break
+            sized.popleft()
+            waiting.append((job, readers.submit(_read, job, how), size.result()))
+        if not waiting:
+            return
+        job, picture, _ = waiting.popleft()
+        yield job, picture
 
 
-def _read(path: Path, *, scale: int, max_pixels: int) -> Picture:
-    if scale == 1:
-        return read_picture(path, max_pixels)
-    check_enlarged_pixels(path, scale, max_pixels)
-    return fill_hidden(read_picture(path, max_pixels))
+def _decoded_bytes(path: Path) -> int:
+    try:
+        header = read_header(path)
+    except I2IError:
+        return 0  # Reading it will say why.
+    return header.pixels * (4 if header.has_alpha else 3) * header.bits // 8
+
+
+def _read(job: Job, how: _How) -> Picture:
+    header = read_header(job.source)
+    check_pixels(header, job.source, how.max_pixels)
+    # What could never be written is not computed.
+    check_format_holds(job.destination, header.width * how.scale, header.height * how.scale, job.format)
+    picture = read_picture(job.source, how.max_pixels)
+    if picture.alpha is not None and how.alpha == "drop":
+        return replace(picture, alpha=None, notes=(*picture.notes, "transparency left out"))
+    return picture if how.scale == 1 else fill_hidden(picture)
 
 
 def _groups(
-    read: Iterable[tuple[Job, Future[Picture]]], batch: int, settle: Callable[[Outcome], None]
+    read: Iterable[tuple[Job, Future[Picture]]], how: _How, batch: int, settle: Callable[[Outcome], None]
 ) -> Iterator[list[tuple[Job, Picture]]]:
     """Consecutive pictures of one size and type, at most `batch` together; unreadable ones are settled here."""
     group: list[tuple[Job, Picture]] = []
@@ -362,37 +220,91 @@ def _groups(
             yield group
             group = []
         group.append((job, picture))
-        if len(group) >= batch:
+        if len(group) >= batch or how.is_large(picture):
             yield group
             group = []
     if group:
         yield group
 
 
+# The network
+
+
 def _translate_group(
-    model: ImageModel, group: list[tuple[Job, Picture]], settle: Callable[[Outcome], None]
+    how: _How, group: list[tuple[Job, Picture]], settle: Callable[[Outcome], None], on_part: OnPart | None
 ) -> list[tuple[Job, Picture]]:
+    """Results that are to be written; what goes through in bands is written here, and what fails settled."""
+    if how.is_large(group[0][1]):
+        for job, picture in group:
+            settle(_translate_large(how, job, picture, on_part))
+        return []
     try:
-        translated = model.translate_array(np.stack([picture.rgb for _, picture in group]))
-        return [(job, with_pixels(picture, rgb)) for (job, picture), rgb in zip(group, translated, strict=True)]
+        return list(zip((job for job, _ in group), _translated(how, [picture for _, picture in group]), strict=True))
     except I2IError as error:
         if len(group) > 1:
             # One by one: what was too much together may fit, and one picture's failure must not take the others along.
-            return [done for single in group for done in _translate_group(model, [single], settle)]
-        settle(_failed(group[0][0], error))
+            return [done for single in group for done in _translate_group(how, [single], settle, on_part)]
+        job, picture = group[0]
+        outcome = _failed(job, error)
+        if isinstance(error, OutOfMemoryError) and how.tiles.side is not None:
+            in_bands = _translate_large(how, job, picture, on_part)
+            outcome = in_bands if in_bands.status == "written" else outcome
+        settle(outcome)
         return []
 
 
-def _written(job: Job, picture: Picture, future: Future[tuple[str, ...]]) -> Outcome:
+def _translated(how: _How, pictures: list[Picture]) -> list[Picture]:
+    results = how.model.translate_array(np.stack([picture.rgb for picture in pictures]))
+    alphas: list[np.ndarray | None] = [None] * len(pictures)
+    through = [place for place, picture in enumerate(pictures) if picture.alpha is not None and how.alpha == "model"]
+    if through:
+        greys = [as_picture(alpha) for place in through if (alpha := pictures[place].alpha) is not None]
+        for place, grey in zip(through, how.model.translate_array(np.stack(greys)), strict=True):
+            alphas[place] = brightness(grey)
+    return [with_pixels(*parts) for parts in zip(pictures, results, alphas, strict=True)]
+
+
+def _translate_large(how: _How, job: Job, picture: Picture, on_part: OnPart | None) -> Outcome:
+    def write() -> tuple[str, ...]:
+        notes = translate_large(
+            how.model_for_large, picture, job.destination, job.format, how.tiles, quality=how.quality, alpha=how.alpha,
+            on_part=on_part,
+        )  # fmt: skip
+        _record(how, job)
+        return notes
+
+    height, width = picture.rgb.shape[:2]
+    return _outcome(job, picture.notes, height * width, write)
+
+
+# Behind the network
+
+
+def _write(how: _How, job: Job, result: Picture) -> tuple[str, ...]:
+    notes = write_picture(job.destination, result, job.format, how.quality)
+    _record(how, job)
+    return notes
+
+
+def _record(how: _How, job: Job) -> None:
+    if how.ledger is not None:
+        how.ledger.record(job)
+
+
+def _are_enough(writing: Sequence[tuple[Job, Picture, Future[tuple[str, ...]]]], depth: int) -> bool:
+    return len(writing) > depth or sum(result.rgb.nbytes for _, result, _ in writing) > _WAITING_BYTES
+
+
+def _outcome(job: Job, notes: tuple[str, ...], pixels: int, written: Callable[[], tuple[str, ...]]) -> Outcome:
+    """What became of the picture that `written` writes or waits for, and that has `notes` from being read."""
     try:
-        notes = future.result()
+        return Outcome(job.source, job.destination, "written", notes=(*notes, *written()), pixels=pixels)
     except StorageError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _STORAGE_IS_GONE:
             raise
         return _failed(job, error)
     except I2IError as error:
         return _failed(job, error)
-    return Outcome(job.source, job.destination, "written", notes=(*picture.notes, *notes))
 
 
 def _failed(job: Job, error: I2IError) -> Outcome:

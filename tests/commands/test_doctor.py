@@ -15,6 +15,7 @@ import torch
 from i2i import __version__
 from i2i.commands import doctor
 from i2i.errors import I2IError
+from i2i.inference.runners import RunnerChoice
 
 
 def findings(capsys: pytest.CaptureFixture[str], quick: bool = True) -> dict[str, Any]:
@@ -31,8 +32,28 @@ def test_reports_this_installation(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["problems"] == []
 
 
+def test_runners_are_listed_and_timed_unless_it_should_be_quick(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = findings(capsys)["runners"]
+    assert {"torch", "onnxruntime"} <= set(quick["installed"])
+    assert "fastest" not in quick
+    monkeypatch.setattr("i2i.training.precision.measure_precisions", lambda device: {"fp32": 0.4, "bf16": 0.1})
+    seconds = {"torch": 0.4, "openvino": 0.1}
+    monkeypatch.setattr(
+        "i2i.inference.runners.trial.compare_runners",
+        lambda device: {"bf16": RunnerChoice("openvino", seconds, (256, 256), False, {"onnxruntime": "why"})},
+    )
+    timed = findings(capsys, quick=False)["runners"]
+    assert timed["fastest"] == {"bf16": {"runner": "openvino", "seconds": seconds, "failed": {"onnxruntime": "why"}}}
+    doctor.run(quick=False)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("runners:"))
+    assert "bf16: torch 400.0 ms, openvino 100.0 ms, onnxruntime failed: openvino is fastest" in line
+
+
 def test_trial_times_each_number_format(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("i2i.training.precision.measure_precisions", lambda device: {"fp32": 0.4, "bf16": 0.1})
+    monkeypatch.setattr("i2i.inference.runners.trial.compare_runners", lambda device: {})
     trial = findings(capsys, quick=False)["trial"]
     assert trial["seconds"] == {"fp32": 0.4, "bf16": 0.1}
     assert trial["bf16_speedup"] == 4.0
@@ -40,7 +61,8 @@ def test_trial_times_each_number_format(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "bf16 pays, 4.0 times as fast" in capsys.readouterr().out
 
 
-def test_real_trial_measures_something() -> None:
+def test_real_trial_measures_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2i.inference.runners.trial.compare_runners", lambda device: {})
     trial = doctor.examine(quick=False)["trial"]
     assert set(trial["seconds"]) >= {"fp32", "bf16"}
     assert all(seconds > 0 for seconds in trial["seconds"].values())

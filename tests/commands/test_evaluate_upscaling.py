@@ -51,9 +51,15 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int) -> Path:
     path = tmp_path / "model.safetensors"
 
     def load(
-        given: Path | str, device: str = "auto", *_: object, strength: float = 1.0, consistent: bool = False
+        given: Path | str,
+        device: str = "auto",
+        *_: object,
+        strength: float = 1.0,
+        consistent: bool = False,
+        runner: str = "auto",
+        trust: bool = False,
     ) -> ImageModel:
-        assert Path(given) == path
+        assert (Path(given), runner, trust) == (path, "auto", False)
         if strength != 1.0:
             raise UsageError(f"asked for strength {strength:g}")
         entry: Any = PictureEntryPoint("generator", settings, ("low", "high"), scale)  # type: ignore[arg-type]

@@ -53,8 +53,8 @@ class TestPictures:
         report = json.loads(captured.out)
         assert report.pop("seconds") >= 0
         assert report == {
-            "model": str(classed), "device": "cpu", "precision": "fp32", "n": 6, "folder": "out", "written": 6,
-            "skipped": 0, "classes": {"cat": 2, "dog": 2, "fox": 1, "hen": 1}, "grid": "g.png",
+            "model": str(classed), "device": "cpu", "precision": "fp32", "runner": "torch", "n": 6, "folder": "out",
+            "written": 6, "skipped": 0, "classes": {"cat": 2, "dog": 2, "fox": 1, "hen": 1}, "grid": "g.png",
             "saved_latents": None, "seed": 0, "truncation": None,
         }  # fmt: skip
 

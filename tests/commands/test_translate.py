@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -12,7 +13,10 @@ import pytest
 from PIL import Image
 
 from i2i.cli import main
+from i2i.commands import translate as command
+from i2i.errors import I2IError, PartialFailureError, UsageError
 from i2i.inference.image_model import ImageModel
+from i2i.inference.ledger import LEDGER_NAME
 from tests.inference.models import write_constant_model, write_generator, write_nearest_upscaler, write_upscaler
 
 RED, GREEN = [200, 40, 40], [40, 200, 40]
@@ -46,6 +50,11 @@ def translate(*arguments: object) -> int:
     return main(["translate", *map(str, arguments), "--device", "cpu"])
 
 
+def results(folder: Path) -> list[Path]:
+    """Pictures, without the list of what made them."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != LEDGER_NAME]
+
+
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
@@ -54,7 +63,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_a_folder_of_odd_pictures(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert translate("--model", model, folder) == 0
     out = folder.with_name("in_translated")
-    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(out).as_posix() for path in results(out))
     assert names == ["dot.png", "grey.png", "long.jpg", "odd.png", "sub/alpha.png"]
     assert pixels(out / "odd.png").shape == (67, 53, 3)
     assert pixels(out / "dot.png").tolist() == [[RED]]
@@ -99,7 +108,7 @@ def test_a_broken_picture_gives_exit_code_7_and_the_others_are_done(
 ) -> None:
     (folder / "broken.png").write_bytes((folder / "odd.png").read_bytes()[:60])
     assert translate("--model", model, folder, tmp_path / "missing.png", "-o", tmp_path / "out") == 7
-    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
+    assert len(results(tmp_path / "out")) == 5
     errors = capsys.readouterr().err.splitlines()
     assert errors[-1] == "i2i: error: 2 of 7 inputs failed, see above; the others are done"
     for reason in ("broken.png", "missing.png: no such file"):
@@ -145,12 +154,40 @@ def test_a_second_run_skips_what_is_there(
     arguments = ("--model", model, folder, "-o", tmp_path / "out", "--skip-existing")
     assert translate(*arguments) == 0
     assert translate(*arguments) == 0
-    assert "0 written" in capsys.readouterr().err.splitlines()[-1]
+    assert "0 written to" in (last := capsys.readouterr().err.splitlines()[-1])
+    assert "5 skipped (there already) in" in last
+
+
+def test_results_of_another_direction_are_made_anew(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--model", model, folder, "-o", tmp_path / "out", "--skip-existing")
+    assert translate(*arguments) == 0
+    (tmp_path / "out" / "dot.png").unlink()
+    capsys.readouterr()
+    assert translate(*arguments, "--direction", "BtoA") == 0
+    errors = capsys.readouterr().err
+    assert errors.count("made anew: the result that was there came from another model or other settings") == 4
+    assert "5 written" in errors
+    assert all(np.abs(pixels(path)[..., :3].astype(int) - GREEN).max() < 9 for path in results(tmp_path / "out"))
+
+
+def test_it_is_said_and_written_down_what_ran(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate("--model", model, folder, "-o", tmp_path / "out", "--json") == 0
+    captured = capsys.readouterr()
+    said = json.loads(captured.out)
+    assert f"runner {said['runner']}, fp32 on cpu" in captured.err
+    maker = json.loads((tmp_path / "out" / LEDGER_NAME).read_text().splitlines()[0])
+    assert (maker["runner"], maker["direction"]) == (said["runner"], "AtoB")
+    assert len(maker["model_sha256"]) == 64
+    assert "megapixels/s" in captured.err and said["megapixels"] > 0
 
 
 def test_format_batch_and_quality(model: Path, folder: Path, tmp_path: Path) -> None:
     assert translate("--model", model, folder, "-o", tmp_path / "out", "--format", "jpeg", "--batch", 4) == 0
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    written = results(tmp_path / "out")
     assert len(written) == 5
     for path in written:
         with Image.open(path) as image:
@@ -263,13 +300,12 @@ def test_an_upscaler_takes_a_strength_and_corrects(
     assert not np.array_equal(default, true)
 
 
-def test_upscaling_counts_the_pixels_it_writes(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_upscaling_counts_the_pixels_it_reads(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_nearest_upscaler(tmp_path / "up" / "model.safetensors")
-    assert translate("--model", model, folder, "-o", tmp_path / "out", "--max-pixels", 10_000) == 7
+    assert translate("--model", model, folder, "-o", tmp_path / "out", "--max-pixels", 3_550) == 7
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: "))
-    assert "odd.png: 53 x 67 becomes 106 x 134, 14,204 pixels, the limit is 10,000" in line
+    assert "odd.png: 53 x 67 is 3,551 pixels, the limit is 3,550" in line
+    assert pixels(tmp_path / "out" / "long.jpg").shape == (6, 1000, 3)
     assert pixels(tmp_path / "out" / "grey.png").shape == (60, 40), "grey stays grey"
 
 
@@ -285,3 +321,118 @@ def test_what_a_translator_cannot_do_is_a_usage_error(
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
     assert not folder.with_name("in_translated").exists()
+
+
+# Tiles, transparency, standard input and output, videos
+
+
+def test_tiles_and_transparency_are_passed_on(folder: Path, tmp_path: Path) -> None:
+    model = write_upscaler(tmp_path / "up" / "model.safetensors")
+    for name, tile in (("whole", "off"), ("bands", "16"), ("auto", "auto")):
+        command.run(model, [folder], tmp_path / name, device="cpu", tile=tile, alpha="drop", quiet=True)
+    for path in results(tmp_path / "whole"):
+        relative = path.relative_to(tmp_path / "whole")
+        difference = pixels(path).astype(int) - pixels(tmp_path / "bands" / relative)
+        assert np.abs(difference).max() <= (1 if path.suffix == ".png" else 12)
+    assert pixels(tmp_path / "bands" / "sub" / "alpha.png").shape == (16, 18, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"tile": "0"}, "--tile 0: use auto, off or the side of a tile"),
+        ({"tile": "big"}, "--tile big"),
+        ({"tile_statistics": "none"}, "--tile-statistics none: use exact or thumbnail"),
+        ({"jobs": 0}, "--jobs 0: use 1 or more"),
+        ({"alpha": "keep"}, "--alpha keep: use copy, model or drop"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(model: Path, folder: Path, options: dict, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        command.run(model, [folder], **options)
+    assert reason in str(caught.value)
+
+
+class _Bytes:
+    """Stands in for standard input or output."""
+
+    def __init__(self, content: bytes = b"", *, terminal: bool = False) -> None:
+        self.buffer, self._terminal = io.BytesIO(content), terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(("format", "expected"), [(None, "PNG"), ("jpg", "JPEG"), ("tiff", "TIFF")])
+def test_one_picture_through_a_pipe(
+    model: Path, folder: Path, format: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _Bytes()
+    monkeypatch.setattr("sys.stdin", _Bytes((folder / "odd.png").read_bytes()))
+    monkeypatch.setattr("sys.stdout", out)
+    command.run(model, ["-"], device="cpu", format=format)
+    with Image.open(io.BytesIO(out.buffer.getvalue())) as image:
+        assert (image.format, image.size) == (expected, (53, 67))
+        assert np.abs(np.asarray(image).astype(int) - RED).max() < 5
+
+
+def test_from_a_pipe_to_a_file_and_from_a_file_to_a_pipe(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", _Bytes((folder / "long.jpg").read_bytes()))
+    command.run(model, ["-"], tmp_path / "y.webp", device="cpu")
+    assert pixels(tmp_path / "y.webp").shape == (3, 500, 3)
+    assert f"1 written to {tmp_path / 'y.webp'}" in capsys.readouterr().err
+    out = _Bytes()
+    monkeypatch.setattr("sys.stdout", out)
+    command.run(model, [folder / "long.jpg"], Path("-"), device="cpu")
+    assert out.buffer.getvalue().startswith(b"\xff\xd8\xff")
+
+
+def test_what_cannot_go_through_a_pipe_is_said(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def message(inputs: list, out: Path | None = None, content: bytes = b"", terminal: bool = False, **more) -> str:
+        capsys.readouterr()
+        stream = _Bytes(terminal=terminal)
+        with monkeypatch.context() as patch, pytest.raises(I2IError) as caught:
+            patch.setattr("sys.stdin", _Bytes(content))
+            patch.setattr("sys.stdout", stream)
+            command.run(model, inputs, out, device="cpu", **more)
+        assert stream.buffer.getvalue() == b""
+        return str(caught.value)
+
+    picture = (folder / "odd.png").read_bytes()
+    assert "name a file with -o" in message(["-"], content=picture, terminal=True)
+    assert "both want standard output" in message(["-"], content=picture, json=True)
+    assert "for one picture" in message(["-", folder / "odd.png"])
+    assert "is a folder" in message([folder], Path("-"))
+    assert "standard input: not a JPEG" in message(["-"], content=b"hello")
+    assert "standard input: the file is empty" in message(["-"])
+    assert message(["-"], content=picture[:70]) == "nothing could be translated, see above"
+    assert "failed: standard input: cannot be decoded" in capsys.readouterr().err
+
+
+def test_videos_without_ffmpeg_are_refused_before_anything_is_done(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.mp4").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"x\.mp4: videos need ffmpeg"):
+        command.run(model, [folder, tmp_path / "x.mp4"], tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_that_fails_is_one_of_several(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ffmpeg", "ffprobe"):
+        (tmp_path / name).write_text("#!/bin/sh\necho no such thing >&2; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "x.mp4").touch()
+    with pytest.raises(PartialFailureError, match="1 of 2 inputs failed"):
+        command.run(model, [folder / "odd.png", tmp_path / "x.mp4"], tmp_path / "out", device="cpu", runner="torch")
+    assert "x.mp4: no video in it (no such thing)" in capsys.readouterr().err
+    assert [path.name for path in results(tmp_path / "out")] == ["odd.png"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from i2i.core.generators import GeneratorSettings, ResNetGeneratorSettings, UNetGeneratorSettings
+from i2i.core.generators.resnet import Sampling
 from i2i.core.layers import Normalization
 
 RESNET = ResNetGeneratorSettings(base_channels=2, blocks=1)
+BLURRED = ResNetGeneratorSettings(base_channels=2, blocks=1, sampling="antialiased")
 UNET = UNetGeneratorSettings(base_channels=2, levels=5, dropout=0.0)
 
 
-@pytest.mark.parametrize("settings", [RESNET, UNET], ids=["resnet", "unet"])
+@pytest.mark.parametrize("settings", [RESNET, BLURRED, UNET], ids=["resnet", "antialiased", "unet"])
 def test_pictures_keep_their_size_and_range(settings: GeneratorSettings) -> None:
     images = 2 * torch.rand(2, 3, settings.size_multiple * 2, settings.size_multiple * 3) - 1
     result = settings.build()(images)
@@ -21,23 +25,20 @@ def test_pictures_keep_their_size_and_range(settings: GeneratorSettings) -> None
     assert result.std() > 0
 
 
-@pytest.mark.parametrize("settings", [RESNET, UNET], ids=["resnet", "unet"])
+@pytest.mark.parametrize("settings", [RESNET, BLURRED, UNET], ids=["resnet", "antialiased", "unet"])
 def test_other_numbers_of_channels(settings: GeneratorSettings) -> None:
     assert settings.build(1, 4)(torch.randn(2, 1, 32, 32)).shape == (2, 4, 32, 32)
 
 
-def test_resnet_rounds_other_sides_up() -> None:
-    assert RESNET.build()(torch.randn(1, 3, 17, 22)).shape == (1, 3, 20, 24)
+@pytest.mark.parametrize("settings", [RESNET, BLURRED], ids=["strided", "antialiased"])
+def test_resnet_rounds_other_sides_up(settings: ResNetGeneratorSettings) -> None:
+    assert settings.build()(torch.randn(1, 3, 17, 22)).shape == (1, 3, 20, 24)
 
 
 @pytest.mark.parametrize("normalization", ["instance", "batch", "none"])
-@pytest.mark.parametrize("family", ["resnet", "unet"])
-def test_smallest_picture_works(family: str, normalization: Normalization) -> None:
-    settings = (
-        ResNetGeneratorSettings(base_channels=2, blocks=1, normalization=normalization)
-        if family == "resnet"
-        else UNetGeneratorSettings(base_channels=2, levels=5, normalization=normalization)
-    )
+@pytest.mark.parametrize("family", [RESNET, BLURRED, UNET], ids=["resnet", "antialiased", "unet"])
+def test_smallest_picture_works(family: GeneratorSettings, normalization: Normalization) -> None:
+    settings = replace(family, normalization=normalization)
     least = settings.minimum_pixels
     assert least % settings.size_multiple == 0
     # Two pictures: with batch norm the innermost single pixel needs company.
@@ -48,8 +49,9 @@ def test_smallest_picture_works(family: str, normalization: Normalization) -> No
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
-def test_receptive_field_is_the_widest_window_of_any_output_pixel(blocks: int) -> None:
-    settings = ResNetGeneratorSettings(base_channels=1, blocks=blocks, normalization="none")
+@pytest.mark.parametrize("sampling", ["strided", "antialiased"])
+def test_receptive_field_is_the_widest_window_of_any_output_pixel(blocks: int, sampling: Sampling) -> None:
+    settings = ResNetGeneratorSettings(base_channels=1, blocks=blocks, normalization="none", sampling=sampling)
     network = settings.build(1, 1).double()
     with torch.no_grad():
         for weight in network.parameters():
@@ -65,7 +67,7 @@ def test_receptive_field_is_the_widest_window_of_any_output_pixel(blocks: int) -
 
 
 def test_every_weight_learns() -> None:
-    for settings in (RESNET, UNetGeneratorSettings(base_channels=2, levels=5)):
+    for settings in (RESNET, BLURRED, UNetGeneratorSettings(base_channels=2, levels=5)):
         network = settings.build()
         network(torch.randn(2, 3, 64, 64)).square().mean().backward()
         for name, parameter in network.named_parameters():
@@ -75,6 +77,7 @@ def test_every_weight_learns() -> None:
 def test_biases_only_where_no_normalization_takes_them_away() -> None:
     with_norm = [name for name, _ in RESNET.build().named_parameters() if name.endswith("bias")]
     assert with_norm == ["tail.1.bias"]
+    assert [name for name, _ in BLURRED.build().named_parameters() if name.endswith("bias")] == with_norm
     bare = ResNetGeneratorSettings(base_channels=2, blocks=1, normalization="none").build()
     assert all(module.bias is not None for module in bare.modules() if isinstance(module, torch.nn.Conv2d))
 

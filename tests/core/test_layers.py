@@ -13,12 +13,15 @@ from torch.nn import functional
 from i2i.core import layers
 from i2i.core.layers import (
     BatchNorm,
+    BlurDown,
+    BlurUp,
     ConditionalBatchNorm,
     Dropout,
     InstanceNorm,
     ReflectionPad,
     couples_batch,
     normalization_layer,
+    normalize_sample,
     pad_with_flipped_strips,
     spectral_norm,
     what_couples_batch,
@@ -393,3 +396,57 @@ def test_dropout_is_nothing_in_evaluation_or_at_probability_zero() -> None:
     with running(context()):
         assert torch.equal(Dropout(0.5).eval()(images), images)
         assert torch.equal(Dropout(0.0)(images), images)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (7, 10), (8, 8), (3, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blurring_samplers_are_their_filters(height: int, width: int, dtype: torch.dtype) -> None:
+    images = torch.randn(2, 3, height, width, dtype=dtype)
+    three, four = torch.tensor([1.0, 2.0, 1.0], dtype=dtype), torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype)
+    weight = (three[:, None] * three / 16).expand(3, 1, 3, 3)
+    expected = functional.conv2d(functional.pad(images, (1,) * 4, mode="reflect"), weight, stride=2, groups=3)
+    torch.testing.assert_close(BlurDown()(images), expected)
+    # Zeros between the pixels, then the filter; padding of 2 and half a filter are cut off again.
+    weight = (four[:, None] * four / 16).expand(3, 1, 4, 4)
+    repeated = functional.pad(images, (1,) * 4, mode="replicate")
+    expected = functional.conv_transpose2d(repeated, weight, stride=2, padding=3, groups=3)
+    assert expected.shape[2:] == (2 * height, 2 * width)
+    torch.testing.assert_close(BlurUp()(images), expected)
+
+
+def test_blurring_samplers_hold_nothing() -> None:
+    assert not BlurDown().state_dict() and not BlurUp().state_dict()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_pictures_are_normalized_as_exactly_as_small_ones(dtype: torch.dtype, in_place: bool) -> None:
+    """Sums in float32 over a million pixels lose digits of a variance."""
+    values = torch.randn(1, 2, 700, 900, generator=torch.Generator().manual_seed(0)) * 0.1 + 3.0
+    images = values.to(dtype).contiguous(memory_format=torch.channels_last)
+    exact = images.double()
+    exact_variance, exact_mean = torch.var_mean(exact, dim=(2, 3), correction=0)
+    affine = (torch.ones(2), torch.zeros(2)) if in_place else None
+    normalized, mean, inverse_deviation = normalize_sample(images.clone(), 1e-5, affine, in_place=in_place)
+    assert torch.allclose(mean.double(), exact_mean[0], rtol=1e-6, atol=0)
+    assert torch.allclose(inverse_deviation.double(), (exact_variance[0] + 1e-5).rsqrt(), rtol=1e-5, atol=0)
+    expected = (exact - exact_mean[..., None, None]) * (exact_variance[..., None, None] + 1e-5).rsqrt()
+    assert torch.allclose(normalized.double(), expected, atol=1e-4 if dtype == torch.float32 else 3e-2)
+
+
+def test_gradients_of_large_pictures_are_those_of_the_stock_layer() -> None:
+    images = torch.randn(2, 2, 400, 400, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(2, 2, 400, 400, generator=torch.Generator().manual_seed(1))
+    results = []
+    for norm, source in (
+        (InstanceNorm(), images.contiguous(memory_format=torch.channels_last)),
+        (None, images.double()),
+    ):
+        inputs = source.clone().requires_grad_()
+        output = functional.instance_norm(inputs, eps=1e-5) if norm is None else norm(inputs)
+        (output * weight.to(output.dtype)).sum().backward()
+        assert inputs.grad is not None
+        results.append((output.detach().double(), inputs.grad.double()))
+    (output, gradient), (expected_output, expected_gradient) = results
+    assert torch.allclose(output, expected_output, atol=1e-5)
+    assert torch.allclose(gradient, expected_gradient, atol=1e-5)

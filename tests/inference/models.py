@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from i2i.core.generators import (
     CompactSettings,
@@ -131,4 +133,11 @@ def write_nearest_upscaler(path: Path, tint: Sequence[float] = (0.0, 0.0, 0.0)) 
         last.bias.copy_((torch.tensor(tint) / 255.0).repeat_interleave(4))
     entry_points = {"upscale": PictureEntryPoint("generator", NEAREST, ("low", "high"), 2)}
     write_model_file(path, {"generator": network}, entry_points, {"recipe": "test"}, pipeline="srgan")
+    return path
+
+
+def paint(path: Path, level: int = 0, size: tuple[int, int] = (12, 8)) -> Path:
+    """A picture file of one colour, (height, width) large."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size, 3), level, np.uint8)).save(path)
     return path

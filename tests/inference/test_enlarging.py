@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -10,9 +11,9 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from i2i.core.resize import imresize
-from i2i.errors import DataError
+from i2i.inference import enlarging as module
 from i2i.inference import load_model
-from i2i.inference.enlarging import check_enlarged_pixels, enlarge_alpha, fill_hidden, with_pixels
+from i2i.inference.enlarging import AlphaMode, enlarge_alpha, enlarge_alpha_rows, fill_hidden, with_pixels
 from i2i.inference.image_files import Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
 from i2i.inference.translate import Outcome, plan_translation, translate_files
@@ -95,7 +96,8 @@ def test_a_picture_that_keeps_its_size_keeps_everything() -> None:
     picture = Picture(rgb=np.zeros((1, 2, 3), np.uint8), alpha=alpha, was_grey=True, exif=b"Exif\0\0any")
     colours = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
     done = with_pixels(picture, colours)
-    assert done.alpha is alpha and done.exif == picture.exif and not done.as_grey
+    assert done.alpha is not None and np.array_equal(done.alpha, alpha)
+    assert done.exif == picture.exif and not done.as_grey
     assert np.array_equal(done.rgb, colours)
 
 
@@ -196,19 +198,66 @@ def test_profile_and_exif_go_along_in_the_new_size(doubling: ImageModel, tmp_pat
 # Size
 
 
-def test_the_limit_counts_what_is_written(doubling: ImageModel, tmp_path: Path) -> None:
+def test_the_limit_counts_what_is_read(doubling: ImageModel, tmp_path: Path) -> None:
     Image.new("RGB", (10, 10)).save(tmp_path / "x.png")
-    assert upscale(doubling, tmp_path / "x.png", tmp_path / "out", max_pixels=400).status == "written"
-    outcome = upscale(doubling, tmp_path / "x.png", tmp_path / "out", max_pixels=399)
+    assert upscale(doubling, tmp_path / "x.png", tmp_path / "out", max_pixels=100).status == "written"
+    outcome = upscale(doubling, tmp_path / "x.png", tmp_path / "out", max_pixels=99)
     assert outcome.status == "failed"
-    assert "x.png: 10 x 10 becomes 20 x 20, 400 pixels, the limit is 399 - " in outcome.message
-    assert "--max-pixels" in outcome.message
+    assert "x.png: 10 x 10 is 100 pixels, the limit is 99" in outcome.message
 
 
-def test_the_limit_is_told_by_the_header(tmp_path: Path) -> None:
-    Image.new("RGB", (10, 10)).save(tmp_path / "x.bmp")
-    content = (tmp_path / "x.bmp").read_bytes()
-    (tmp_path / "x.bmp").write_bytes(content[:60])  # no pixel is left in it
-    check_enlarged_pixels(tmp_path / "x.bmp", 8, 6400)
-    with pytest.raises(DataError, match="becomes 80 x 80"):
-        check_enlarged_pixels(tmp_path / "x.bmp", 8, 6399)
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_what_the_format_cannot_hold_is_refused_before_anything_is_computed(
+    doubling: ImageModel, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> np.ndarray:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(ImageModel, "translate_array", never)
+    longest = {"jpg": 65_500, "webp": 16_383}[suffix]
+    Image.new("L", (longest // 2 + 1, 1)).save(tmp_path / "x.png")
+    outcome = upscale(doubling, tmp_path / "x.png", tmp_path / f"y.{suffix}")
+    assert outcome.status == "failed"
+    expected = f"{longest // 2 * 2 + 2}x2 pixels cannot be written as {suffix}: no side may be longer than {longest:,}"
+    assert expected in outcome.message and outcome.message.endswith("use --format tiff")
+
+
+def test_what_is_written_from_memory_may_not_be_too_large_for_it(doubling: ImageModel, tmp_path: Path) -> None:
+    # Only headers: of the pixels nothing is there, and nothing is looked for.
+    Image.new("L", (1, 1)).save(tmp_path / "x.bmp")
+    content = bytearray((tmp_path / "x.bmp").read_bytes())
+    content[18:26] = (10_001).to_bytes(4, "little") * 2
+    (tmp_path / "x.bmp").write_bytes(content)
+    outcome = upscale(doubling, tmp_path / "x.bmp", tmp_path / "y.jpg", max_pixels=200_000_000)
+    assert "20002x20002 pixels cannot be written as jpg: no more than 400,000,000 fit" in outcome.message
+
+
+# In bands
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_rows_of_transparency_come_out_as_in_the_whole(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ALPHA_PIXELS", 200)
+    alpha = np.random.default_rng(3).integers(0, 65536, (23, 9), dtype=np.uint16)
+    whole = enlarge_alpha(alpha, scale) if scale > 1 else alpha
+    rows = [enlarge_alpha_rows(alpha, scale, start, min(start + 7, 23 * scale)) for start in range(0, 23 * scale, 7)]
+    assert np.abs(np.concatenate(rows).astype(int) - whole).max() <= 1
+
+
+def test_transparency_through_the_model_or_left_out(tinting: ImageModel, tmp_path: Path) -> None:
+    pixels = np.full((6, 5, 4), 100, np.uint8)
+    pixels[:3, :, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    jobs = plan_translation([tmp_path / "x.png"], tmp_path / "out").jobs
+    outcomes = {}
+    for alpha in get_args(AlphaMode):
+        (outcome,) = translate_files(tinting, jobs, alpha=alpha)
+        outcomes[alpha] = (read_picture(tmp_path / "out/x.png"), outcome.notes)
+    copied, through, dropped = (outcomes[alpha][0] for alpha in ("copy", "model", "drop"))
+    assert copied.alpha is not None and through.alpha is not None
+    assert np.array_equal(copied.alpha, enlarge_alpha(pixels[..., 3], 2))
+    # Brightness of what the model makes of grey: redder by 30, less blue by 30, and clamped at black.
+    expected = np.where(doubled(pixels[..., 3]) > 0, 100 + 0.299 * 30 - 0.114 * 30, 0.299 * 30)
+    assert np.abs(through.alpha - expected).max() <= 1
+    assert dropped.alpha is None and outcomes["drop"][1] == ("transparency left out",)
+    assert np.all(dropped.rgb == (130, 100, 70))

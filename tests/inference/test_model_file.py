@@ -77,7 +77,7 @@ def test_everything_that_was_saved_is_read_again(tmp_path: Path) -> None:
     assert isinstance(forth, PictureRecord) and isinstance(back, PictureRecord)
     assert (forth.generator, back.generator) == (RESNET, UNET)
     assert (forth.size_multiple, forth.minimum_pixels, forth.receptive_field) == (4, 8, RESNET.receptive_field)
-    assert (back.size_multiple, back.receptive_field, back.normalization) == (32, None, "batch")
+    assert (back.size_multiple, back.receptive_field, back.normalization) == (32, UNET.receptive_field, "batch")
     expected = {f"generator_ab.{name}": value for name, value in resnet.state_dict().items()}
     expected |= {f"generator_ba.{name}": value for name, value in unet.state_dict().items()}
     assert tensors.keys() == expected.keys(), "networks that no entry point runs are left out"
@@ -380,8 +380,8 @@ def test_a_pickle_is_never_executed(tmp_path: Path, name: str) -> None:
     [
         (".pth", r"i2i convert .*model\.pth -o"),
         (".CKPT", r"i2i convert .*model\.CKPT -o"),
-        (".onnx", r"not supported yet.*run folder"),
-        (".pt2", r"not supported yet.*run folder"),
+        (".pt2", r"damaged or not a model file"),
+        (".txt", r"not a model file - give a run folder"),
     ],
 )
 def test_other_kinds_of_model_are_refused_with_what_to_do(tmp_path: Path, suffix: str, help: str) -> None:

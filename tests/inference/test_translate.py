@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from i2i.core.generators import ResNetGeneratorSettings
-from i2i.errors import DataError, StorageError, UsageError
+from i2i.errors import StorageError
 from i2i.inference import translate as module
 from i2i.inference.image_files import Picture, read_picture, write_picture
 from i2i.inference.image_model import ImageModel
-from i2i.inference.translate import Job, Outcome, plan_translation, prepare_folders, translate_files
+from i2i.inference.translate import Job, Outcome, plan_translation, translate_files
 from i2i.pipelines.protocol import PictureEntryPoint
-from tests.inference.models import image_model
+from tests.inference.models import image_model, paint
 
 
 class Negative(nn.Module):
@@ -28,6 +27,9 @@ class Negative(nn.Module):
         super().__init__()
         self.seen: list[tuple[int, ...]] = []
         self.act = act
+
+    def __deepcopy__(self, memo: object) -> Negative:
+        return self  # An engine may run a copy of the network; what that has seen counts.
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen.append(tuple(images.shape))
@@ -40,188 +42,9 @@ def negative(act: Callable[[Tensor], None] = lambda images: None) -> tuple[Image
     return image_model(network, PictureEntryPoint("net", ResNetGeneratorSettings())), network
 
 
-def paint(path: Path, level: int = 0, size: tuple[int, int] = (12, 8)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*size, 3), level, np.uint8)).save(path)
-    return path
-
-
-def targets(folder: Path, *arguments: object, **options: object) -> dict[str, str]:
-    """Sources to destinations of a plan, relative to `folder`."""
-    plan = plan_translation(*arguments, **options)  # type: ignore[arg-type]
-    return {str(job.source.relative_to(folder)): str(job.destination.relative_to(folder)) for job in plan.jobs}
-
-
 def run(jobs: tuple[Job, ...], **options: object) -> dict[str, Outcome]:
     model, _ = negative()
     return {outcome.source.name: outcome for outcome in translate_files(model, jobs, **options)}  # type: ignore[arg-type]
-
-
-# Which file goes where
-
-
-def test_a_folder_goes_to_its_neighbour_and_keeps_its_structure(tmp_path: Path) -> None:
-    for name in ("in/b.jpg", "in/sub/deep/a.png", "in/sub/a.TIF", "in/c.bmp", "in/d.jpeg"):
-        paint(tmp_path / name)
-    assert targets(tmp_path, [tmp_path / "in"]) == {
-        "in/b.jpg": "in_translated/b.jpg",
-        "in/c.bmp": "in_translated/c.png",
-        "in/d.jpeg": "in_translated/d.jpeg",
-        "in/sub/a.TIF": "in_translated/sub/a.TIF",
-        "in/sub/deep/a.png": "in_translated/sub/deep/a.png",
-    }
-
-
-def test_junk_in_a_folder_is_passed_over(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    paint(tmp_path / "in/.hidden/x.png")
-    for name in ("notes.txt", "Thumbs.db", "._a.png", ".DS_Store", "model.safetensors"):
-        (tmp_path / "in" / name).write_bytes(b"junk")
-    assert targets(tmp_path, [tmp_path / "in"]) == {"in/a.png": "in_translated/a.png"}
-
-
-def test_a_format_changes_only_the_suffix_of_other_formats(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    paint(tmp_path / "in/b.jpeg")
-    assert targets(tmp_path, [tmp_path / "in"], tmp_path / "out", "jpg") == {
-        "in/a.png": "out/a.jpg",
-        "in/b.jpeg": "out/b.jpeg",
-    }
-
-
-def test_one_file_several_files_and_a_pattern(tmp_path: Path) -> None:
-    for name in ("in/a.png", "in/b.png", "in/sub/c.png", "in/sub/d.jpg"):
-        paint(tmp_path / name)
-    (tmp_path / "in/junk.txt").touch()
-    assert targets(tmp_path, [tmp_path / "in/a.png"]) == {"in/a.png": "in/a_translated/a.png"}
-    together = {"in/a.png": "in_translated/a.png", "in/b.png": "in_translated/b.png"}
-    assert targets(tmp_path, [tmp_path / "in/a.png", tmp_path / "in/b.png"]) == together
-    assert targets(tmp_path, [f"{tmp_path}/in/*"]) == together
-    assert targets(tmp_path, [f"{tmp_path}/in/**/*.png"]) == together | {"in/sub/c.png": "in_translated/sub/c.png"}
-    assert targets(tmp_path, [f"{tmp_path}/*/a.png"], tmp_path / "out") == {"in/a.png": "out/in/a.png"}
-
-
-def test_the_folder_one_stands_in_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paint(tmp_path / "in/a.png")
-    monkeypatch.chdir(tmp_path / "in")
-    assert plan_translation(["."]).jobs[0].destination == tmp_path / "in_translated" / "a.png"
-    assert plan_translation(["a.png", "./a.png"]).jobs[0].destination == tmp_path / "in_translated" / "a.png"
-
-
-def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a[1].png")
-    assert targets(tmp_path, [tmp_path / "in/a[1].png"], tmp_path / "out") == {"in/a[1].png": "out/a[1].png"}
-
-
-def test_results_inside_the_input_are_not_taken_for_inputs(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    paint(tmp_path / "in/out/a.png")
-    assert targets(tmp_path, [tmp_path / "in"], tmp_path / "in/out") == {"in/a.png": "in/out/a.png"}
-    assert targets(tmp_path, [f"{tmp_path}/in/**/*.png"], tmp_path / "in/out") == {"in/a.png": "in/out/a.png"}
-
-
-def test_two_inputs_of_one_name_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    paint(tmp_path / "x/a.png")
-    paint(tmp_path / "y/a.png")
-    with pytest.raises(UsageError, match=r"x/a\.png and .*y/a\.png would both be written to .*out/a\.png"):
-        plan_translation([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
-    paint(tmp_path / "x/a.jpg")
-    with pytest.raises(UsageError, match="both be written"):
-        plan_translation([tmp_path / "x"], tmp_path / "out", "png")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_same_picture_given_twice_is_done_once(tmp_path: Path) -> None:
-    picture = paint(tmp_path / "in/a.png")
-    assert len(plan_translation([picture, tmp_path / "in", picture], tmp_path / "out").jobs) == 1
-
-
-def test_inputs_are_never_overwritten(tmp_path: Path) -> None:
-    picture = paint(tmp_path / "in/a.png")
-    other = paint(tmp_path / "in/out/b.png")
-    for inputs, out in (
-        ([tmp_path / "in"], tmp_path / "in"),
-        ([picture], tmp_path / "in"),
-        ([picture, other], tmp_path / "in/out"),
-        ([other, picture], tmp_path / "in/out"),
-    ):
-        with pytest.raises(UsageError, match="choose another folder"):
-            plan_translation(inputs, out)
-    with pytest.raises(UsageError, match="choose another folder"):
-        plan_translation([tmp_path / "in"], tmp_path / "in", "jpg")
-
-
-def test_missing_inputs_are_listed_and_the_others_planned(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    plan = plan_translation([tmp_path / "in", tmp_path / "nothing.png", f"{tmp_path}/*.jpg"], tmp_path / "out")
-    assert len(plan.jobs) == 1
-    assert [outcome.status for outcome in plan.missing] == ["failed", "failed"]
-    assert "nothing.png: no such file" in plan.missing[0].message
-    alone = plan_translation([tmp_path / "in", tmp_path / "nothing" / "x.png"])
-    assert alone.folders == (tmp_path / "in_translated",), "no folder is made for what is not there"
-    with pytest.raises(UsageError, match="say where with -o"):
-        plan_translation(["/"])
-
-
-def test_only_missing_inputs_are_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^nothing\.png: no such file or folder - check the spelling$"):
-        plan_translation(["nothing.png"], tmp_path / "out")
-    with pytest.raises(DataError, match=r"a: no such.*; b: no such.*; c: no such[^;]*; and 1 more$"):
-        plan_translation(["a", "b", "c", "d"])
-
-
-def test_a_direction_is_part_of_the_default_folder_alone(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    paint(tmp_path / "in/b.png")
-    assert targets(tmp_path, [tmp_path / "in/a.png"], direction="BtoA") == {"in/a.png": "in/a_BtoA_translated/a.png"}
-    both = {"in/a.png": "in_BtoA_translated/a.png", "in/b.png": "in_BtoA_translated/b.png"}
-    assert targets(tmp_path, [tmp_path / "in"], direction="BtoA") == both
-    assert targets(tmp_path, [f"{tmp_path}/in/*"], direction="BtoA") == both
-    assert targets(tmp_path, [tmp_path / "in/a.png"], tmp_path / "out", direction="BtoA") == {"in/a.png": "out/a.png"}
-    paint(tmp_path / "in/b_BtoA_translated/b.png")
-    assert targets(tmp_path, [tmp_path / "in"], direction="BtoA") == both, "earlier results are no input"
-
-
-def test_one_picture_may_be_given_the_name_of_its_result(tmp_path: Path) -> None:
-    picture = paint(tmp_path / "in/a.png")
-    plan = plan_translation([picture], tmp_path / "out" / "b.JPG")
-    assert [(job.source, job.destination, job.format) for job in plan.jobs] == [
-        (picture, tmp_path / "out" / "b.JPG", "jpg")
-    ]
-    assert plan.folders == (tmp_path / "out",)
-    assert targets(tmp_path, [picture], tmp_path / "b.tiff", "tiff") == {"in/a.png": "b.tiff"}
-    # A folder stays a folder, whatever it is called.
-    (tmp_path / "c.png").mkdir()
-    assert targets(tmp_path, [picture], tmp_path / "c.png") == {"in/a.png": "c.png/a.png"}
-    for inputs in ([picture, picture], [tmp_path / "in"], [f"{tmp_path}/in/*.png"]):
-        with pytest.raises(UsageError, match=r"x\.png: names one picture, and the input may be several"):
-            plan_translation(inputs, tmp_path / "x.png")
-    with pytest.raises(UsageError, match=r"\.bmp is only read, not written"):
-        plan_translation([picture], tmp_path / "x.bmp")
-    with pytest.raises(UsageError, match=r"x\.png and --format jpg contradict each other"):
-        plan_translation([picture], tmp_path / "x.png", "jpg")
-    with pytest.raises(UsageError, match="an input would be overwritten"):
-        plan_translation([picture], picture)
-    with pytest.raises(DataError, match="no such file"):
-        plan_translation([tmp_path / "nothing.png"], tmp_path / "x.png")
-
-
-def test_a_folder_without_pictures_is_a_data_error(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match="no pictures found"):
-        plan_translation([tmp_path])
-
-
-def test_output_folders_are_made_or_refused_at_once(tmp_path: Path) -> None:
-    plan = plan_translation([paint(tmp_path / "in/a.png")], tmp_path / "deep" / "out")
-    prepare_folders(plan)
-    assert (tmp_path / "deep" / "out").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file, and its name is no picture's"):
-        prepare_folders(plan_translation([tmp_path / "in"], tmp_path / "file"))
-
-
-# The conveyor
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -382,16 +205,23 @@ def test_reading_runs_ahead_of_the_network_but_not_without_end(tmp_path: Path, m
     assert max(ahead) <= 4
 
 
-def test_an_unreadable_folder_is_listed(tmp_path: Path) -> None:
-    paint(tmp_path / "in/a.png")
-    closed = tmp_path / "in/closed"
-    closed.mkdir()
-    closed.chmod(0)
-    try:
-        if os.access(closed, os.R_OK):
-            pytest.skip("this user may read everything")
-        plan = plan_translation([tmp_path / "in"], tmp_path / "out")
-    finally:
-        closed.chmod(0o755)
-    assert len(plan.jobs) == 1
-    assert "cannot be listed" in plan.missing[0].message
+def test_large_pictures_are_not_read_far_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WAITING_BYTES", 2 * 12 * 8 * 3)
+    read: list[Path] = []
+    original = module.read_picture
+
+    def counting(path: Path, max_pixels: int) -> Picture:
+        read.append(path)
+        return original(path, max_pixels)
+
+    monkeypatch.setattr(module, "read_picture", counting)
+    for index in range(12):
+        paint(tmp_path / f"in/{index:02}.png", index, (12, 8) if index != 5 else (90, 90))
+    ahead: list[int] = []
+    model, network = negative(lambda images: ahead.append(len(read) - len(network.seen)))
+    outcomes = translate_files(model, plan_translation([tmp_path / "in"], tmp_path / "out").jobs, batch=4)
+    assert {outcome.status for outcome in outcomes} == {"written"} and len(outcomes) == 12
+    # Of eleven that wait, two fit; and what is larger than all room comes alone.
+    assert max(ahead) <= 4 + 3
+    for index in range(12):
+        assert np.all(read_picture(tmp_path / f"out/{index:02}.png").rgb == 255 - index)

@@ -1,6 +1,7 @@
-"""The ResNet generator of CycleGAN.
+"""The ResNet generator of CycleGAN, and its anti-aliased form of CUT.
 
-Source: Zhu et al. 2017, https://arxiv.org/abs/1703.10593, section 4 and appendix 7.2, after Johnson et al. 2016.
+Source: Zhu et al. 2017, https://arxiv.org/abs/1703.10593, section 4 and appendix 7.2, after Johnson et al. 2016; Park
+et al. 2020, https://arxiv.org/abs/2007.15651, whose released code changes the size as in Zhang 2019.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from i2i.core.layers import Dropout, Normalization, ReflectionPad, normalization_layer
+from i2i.core.layers import BlurDown, BlurUp, Dropout, Normalization, ReflectionPad, normalization_layer
+
+Sampling = Literal["strided", "antialiased"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,8 @@ class ResNetGeneratorSettings:
     blocks: int = 9
     normalization: Normalization = "instance"
     dropout: float = 0.0
+    sampling: Sampling = "strided"
+    """How the size changes: by strides of the convolutions, or by blurring between them (CUT)."""
 
     def __post_init__(self) -> None:
         if self.base_channels < 1:
@@ -45,7 +50,10 @@ class ResNetGeneratorSettings:
     def receptive_field(self) -> int:
         """Side in pixels of the window that one output pixel sees (statistics of normalization left aside)."""
         # 7x7 head and tail at full size, two 3x3 at rising stride, 2 per block at stride 4, two transposed 3x3.
-        return 1 + 6 + 2 + 4 + self.blocks * 2 * 2 * 4 + 4 + 2 + 6
+        strided = 1 + 6 + 2 + 4 + self.blocks * 2 * 2 * 4 + 4 + 2 + 6
+        # On top going down 3x3 blurs at full and half size; going up 9 pixels of full size see 6 of half size, with the
+        # next convolution 8, and those 6 of quarter size: two more at stride 4 than the transposed ones.
+        return strided + (2 + 4 + 2 * 4 if self.sampling == "antialiased" else 0)
 
     def build(self, in_channels: int = 3, out_channels: int = 3) -> ResNetGenerator:
         return ResNetGenerator(self, in_channels, out_channels)
@@ -65,32 +73,37 @@ class ResNetGenerator(nn.Module):
             normalization_layer(kind, width),
             nn.ReLU(inplace=True),
         )
-        self.down = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias),
-                    normalization_layer(kind, 2 * channels),
-                    nn.ReLU(inplace=True),
-                )
-                for channels in (width, 2 * width)
-            )
-        )
+        down, up = (_strided_down, _strided_up) if settings.sampling == "strided" else (_blurred_down, _blurred_up)
+        self.down = nn.Sequential(*(down(channels, kind) for channels in (width, 2 * width)))
         self.blocks = nn.Sequential(*(ResidualBlock(4 * width, kind, settings.dropout) for _ in range(settings.blocks)))
-        self.up = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias),
-                    normalization_layer(kind, channels // 2),
-                    nn.ReLU(inplace=True),
-                )
-                for channels in (4 * width, 2 * width)
-            )
-        )
+        self.up = nn.Sequential(*(up(channels, kind) for channels in (4 * width, 2 * width)))
         self.tail = nn.Sequential(ReflectionPad(3), nn.Conv2d(width, out_channels, 7), nn.Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H, W); other sides are rounded up to a multiple of 4."""
         return self.tail(self.up(self.blocks(self.down(self.head(images)))))
+
+
+def _strided_down(channels: int, kind: Normalization) -> nn.Module:
+    convolution = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=kind == "none")
+    return nn.Sequential(convolution, normalization_layer(kind, 2 * channels), nn.ReLU(inplace=True))
+
+
+def _blurred_down(channels: int, kind: Normalization) -> nn.Module:
+    convolution = nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=kind == "none")
+    return nn.Sequential(convolution, normalization_layer(kind, 2 * channels), nn.ReLU(inplace=True), BlurDown())
+
+
+def _strided_up(channels: int, kind: Normalization) -> nn.Module:
+    convolution = nn.ConvTranspose2d(
+        channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=kind == "none"
+    )
+    return nn.Sequential(convolution, normalization_layer(kind, channels // 2), nn.ReLU(inplace=True))
+
+
+def _blurred_up(channels: int, kind: Normalization) -> nn.Module:
+    convolution = nn.Conv2d(channels, channels // 2, 3, padding=1, bias=kind == "none")
+    return nn.Sequential(BlurUp(), convolution, normalization_layer(kind, channels // 2), nn.ReLU(inplace=True))
 
 
 class ResidualBlock(nn.Module):

@@ -75,7 +75,7 @@ class SNGANGenerator(nn.Module):
             ValueError: latents or labels that do not fit.
         """
         check_latents(latents, self.latent)
-        check_labels(labels, self.classes, len(latents))
+        check_labels(labels, self.classes, latents.shape[0])
         features = self.start(latents).unflatten(1, self.maps)
         for block in self.blocks:
             features = block(features, labels)

@@ -43,9 +43,11 @@ class UNetGeneratorSettings:
         return 2**self.levels
 
     @property
-    def receptive_field(self) -> None:
-        """Not bounded in practice: the innermost level sees the whole picture at the training size."""
-        return None
+    def receptive_field(self) -> int:
+        """Side in pixels of the window that one output pixel sees (statistics of normalization left aside)."""
+        # Through the innermost level. Going up, 4x4 at stride 2 turns a window of s into one of s // 2 + 2, thus 1 into
+        # 2, 3, 3 ... Going down from there it turns s into 2 s + 2, which is 2 (s + 2) - 2.
+        return (3 + 2) * 2**self.levels - 2
 
     def build(self, in_channels: int = 3, out_channels: int = 3) -> UNetGenerator:
         return UNetGenerator(self, in_channels, out_channels)

@@ -14,10 +14,18 @@ from torch import Tensor
 from i2i.export.layouts.latent import (
     brownvc_r3gan_discriminator,
     brownvc_r3gan_generator,
+    csinva_mlp,
     pytorch_dcgan_discriminator,
     pytorch_dcgan_generator,
 )
-from i2i.export.layouts.translation import junyanz_patch, junyanz_pixel, junyanz_resnet, junyanz_unet
+from i2i.export.layouts.translation import (
+    junyanz_patch,
+    junyanz_pixel,
+    junyanz_resnet,
+    junyanz_unet,
+    taesungp_filters,
+    taesungp_resnet,
+)
 from i2i.export.layouts.upscaling import (
     basicsr_compact,
     basicsr_msrresnet,
@@ -61,6 +69,7 @@ __all__ = [
     "basicsr_vgg",
     "brownvc_r3gan_discriminator",
     "brownvc_r3gan_generator",
+    "csinva_mlp",
     "esrgan_rrdb",
     "hasnainraz_srresnet",
     "junyanz_patch",
@@ -73,5 +82,7 @@ __all__ = [
     "pytorch_dcgan_discriminator",
     "pytorch_dcgan_generator",
     "rename",
+    "taesungp_filters",
+    "taesungp_resnet",
     "unwrapped",
 ]

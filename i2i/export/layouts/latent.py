@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from i2i.core.discriminators import DCGANDiscriminatorSettings, R3GANDiscriminatorSettings
-from i2i.core.generators import DCGANGeneratorSettings, R3GANGeneratorSettings
+from i2i.core.generators import DCGANGeneratorSettings, MLPGeneratorSettings, R3GANGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.core.sizes import doublings
-from i2i.export.layouts.naming import end_keys, keys
+from i2i.export.layouts.naming import end_keys, keys, weight_and_bias
 
 
 def pytorch_dcgan_generator(settings: DCGANGeneratorSettings, shape: ImageShape) -> dict[str, str]:
@@ -22,6 +22,12 @@ def pytorch_dcgan_discriminator(settings: DCGANDiscriminatorSettings, shape: Ima
     inner = [(f"stages.{stage}.0", f"main.{3 * stage - 1}") for stage in range(1, stages)]
     ends = [("stages.0.0", "main.0"), ("judge", f"main.{3 * stages - 1}")]
     return keys(inner, settings.normalization) | end_keys(ends, settings.normalization)
+
+
+def csinva_mlp(settings: MLPGeneratorSettings) -> dict[str, str]:
+    """``G`` of the plain GAN in csinva/gan-vae-pretrained-pytorch, without classes: activations stand between."""
+    layers = [(f"hidden.{index}.0", str(2 * index)) for index in range(len(settings.hidden))]
+    return weight_and_bias([*layers, ("picture.0", str(2 * len(settings.hidden)))])
 
 
 def brownvc_r3gan_generator(settings: R3GANGeneratorSettings, shape: ImageShape) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from i2i.core.discriminators import PatchDiscriminatorSettings, PixelDiscriminatorSettings
 from i2i.core.generators import ResNetGeneratorSettings, UNetGeneratorSettings
 from i2i.export.layouts.naming import keys, weight_and_bias
@@ -20,6 +23,35 @@ def junyanz_resnet(settings: ResNetGeneratorSettings) -> dict[str, str]:
     pairs += [("up.0.0", f"model.{last}"), ("up.1.0", f"model.{last + 3}")]
     tail = ("tail.1", f"model.{last + 7}")
     return keys(pairs, settings.normalization) | weight_and_bias([tail])
+
+
+def taesungp_resnet(settings: ResNetGeneratorSettings) -> dict[str, str]:
+    """``ResnetGenerator`` of taesungp/contrastive-unpaired-translation (CUT): `sampling` "antialiased".
+
+    Blurs have places of their own, behind the activation going down and in front of the convolution going up.
+    """
+    last = 12 + settings.blocks
+    second = 6 if settings.dropout else 5
+    pairs = [("head.1", "model.1"), ("down.0.0", "model.4"), ("down.1.0", "model.8")]
+    for block in range(settings.blocks):
+        pairs += [
+            (f"blocks.{block}.branch.1", f"model.{12 + block}.conv_block.1"),
+            (f"blocks.{block}.branch.6", f"model.{12 + block}.conv_block.{second}"),
+        ]
+    pairs += [("up.0.1", f"model.{last + 1}"), ("up.1.1", f"model.{last + 5}")]
+    return keys(pairs, settings.normalization) | weight_and_bias([("tail.1", f"model.{last + 9}")])
+
+
+def taesungp_filters(settings: ResNetGeneratorSettings) -> dict[str, Tensor]:
+    """The blurs that files of the same network hold, by their name there, one filter a channel."""
+    three, four = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])
+    # Going up the filter makes up for the zeros between the pixels.
+    down, up = three[:, None] * three / 16, four[:, None] * four / 16
+    width, last = settings.base_channels, 12 + settings.blocks
+    places = {7: (2 * width, down), 11: (4 * width, down), last: (4 * width, up), last + 4: (2 * width, up)}
+    return {
+        f"model.{place}.filt": kernel.expand(channels, 1, *kernel.shape) for place, (channels, kernel) in places.items()
+    }
 
 
 def junyanz_unet(settings: UNetGeneratorSettings) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from i2i.inference.runners.preparation import prepared
 from i2i.inference.runtime import Precision, numerics, resolve_device
 from i2i.inference.sizes import AnySize
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
@@ -31,9 +32,10 @@ class PyTorchRunner:
         # Channels last: the order in which convolutions and norms of this size run fastest on CPU and GPU alike.
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.precision: Precision = precision
+        faster = prepared(self.network, self.device, precision)
         # Latents have one shape; generators promise the same bits every time.
         takes_pictures = isinstance(entry_point, PictureEntryPoint)
-        self._computed = AnySize(self.network, entry_point) if takes_pictures else self.network
+        self._computed = AnySize(faster, entry_point) if takes_pictures else faster
         self._deterministic = not takes_pictures
 
     @torch.inference_mode()

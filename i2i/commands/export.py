@@ -1,0 +1,60 @@
+"""`i2i export`: a trained model as one file that other engines run."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from i2i import __version__
+
+if TYPE_CHECKING:
+    from i2i.export.exporting import ExportReport
+    from i2i.inference.exported_metadata import ExportForm
+
+
+def run(
+    model: Path,
+    to: ExportForm,
+    out: Path,
+    *,
+    direction: str | None = None,
+    strength: float = 1.0,
+    uint8: bool = False,
+    json: bool = False,
+) -> None:
+    """Export `model` to `out` and say how near the two are.
+
+    Raises:
+        ModelError, UsageError, StorageError: see `i2i.export.exporting.export_model`.
+    """
+    from i2i.export.exporting import as_json, export_model
+
+    report = export_model(model, to, out, direction=direction, strength=strength, uint8=uint8, version=__version__)
+    if json:
+        typer.echo(json_module.dumps({"out": str(out), **as_json(report)}))
+        return
+    for line in _lines(report, out):
+        typer.echo(line)
+
+
+def _lines(report: ExportReport, out: Path) -> list[str]:
+    from i2i.export.formats import FORMATS
+    from i2i.inference.loading import read_any_metadata
+    from i2i.inference.trust import report_path
+
+    pixels = "uint8 (N, H, W, C)" if report.uint8 else "float32 (N, C, H, W) in [-1, 1]"
+    sizes = {(row.height, row.width) for row in report.parity}
+    batches = sorted({row.batch for row in report.parity})
+    metadata = read_any_metadata(out)
+    lines = [
+        f"{out}: {metadata.description}; {report.form}, {pixels}, {report.bytes:,} bytes",
+        f"from {report.source}: differs by at most {report.levels:.2g} of 255 grey levels, at {len(sizes)} sizes in"
+        f" batches of {' and '.join(map(str, batches))}; see {report_path(out)}",
+    ]
+    if FORMATS[report.form].carries_code and report.seal is None:
+        lines.append("it can carry code, and no key to know it again could be kept: give --trust to use it")
+    verb = f"i2i translate --model {out} PICTURES" if metadata.translates else f"i2i generate --model {out}"
+    return [*lines, f"use it: {verb}"]
