@@ -11,7 +11,7 @@ from torch import nn
 
 from i2i.core.generators import PictureGeneratorSettings, ResNetGeneratorSettings, SRResNetSettings
 from i2i.core.initialization import InitializationSettings, initialize
-from i2i.inference.model_file import write_model_file
+from i2i.inference.model_files.model_file import write_model_file
 from i2i.pipelines.protocol import PictureEntryPoint
 
 RESNET = ResNetGeneratorSettings()

@@ -61,7 +61,7 @@ def run_pictures(count: int, seed: int, folder: Path, batch: int = _BATCH) -> Ta
     """
     # Before the processes part: they share what is loaded, and nothing has computed yet.
     import i2i.commands.translate
-    import i2i.inference.translate  # noqa: F401
+    import i2i.inference.translation.conveyor  # noqa: F401
 
     tally, started = Tally(), time.monotonic()
     model = _write_model(folder / "model.safetensors")
@@ -125,7 +125,7 @@ def _in_a_child(files: Sequence[Path], model: Path, good: Path) -> dict:
 
 def _settle(report: Connection, files: Sequence[Path], model: Path, good: Path) -> None:
     from i2i.errors import I2IError
-    from i2i.inference.image_files import read_picture
+    from i2i.inference.pictures.image_files import read_picture
 
     out = Path(tempfile.mkdtemp(dir=good.parent, prefix="out-"))
     problems: dict[str, str] = {}
@@ -193,7 +193,7 @@ def _write_model(path: Path) -> Path:
     import torch
 
     from i2i.core.generators import ResNetGeneratorSettings
-    from i2i.inference.model_file import write_model_file
+    from i2i.inference.model_files.model_file import write_model_file
     from i2i.pipelines.protocol import PictureEntryPoint
 
     settings = ResNetGeneratorSettings(base_channels=2, blocks=1)

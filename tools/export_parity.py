@@ -29,9 +29,9 @@ from i2i.core.image_shape import ImageShape
 from i2i.export.formats import FORMATS, Recording
 from i2i.export.parity import MOST_LEVELS, compare, parity_pictures
 from i2i.inference import load_any_model
-from i2i.inference.exported_metadata import ExportFacts, ExportForm, sealed_metadata
 from i2i.inference.graphs import recordable
-from i2i.inference.model_file import read_metadata, write_model_file
+from i2i.inference.model_files.exported_metadata import ExportFacts, ExportForm, sealed_metadata
+from i2i.inference.model_files.model_file import read_metadata, write_model_file
 from i2i.inference.runners import PyTorchRunner
 from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint
 

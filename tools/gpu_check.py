@@ -34,7 +34,7 @@ from i2i.core.image_shape import ImageShape
 from i2i.data.settings import DrawnAnimalsSettings, DrawnScenesSettings
 from i2i.data.streams import open_streams
 from i2i.inference import load_generator, load_model
-from i2i.inference.image_model import Precision as InferencePrecision
+from i2i.inference.runtime import Precision as InferencePrecision
 from i2i.recipe import load_recipe
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision

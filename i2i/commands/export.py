@@ -12,7 +12,7 @@ from i2i import __version__
 
 if TYPE_CHECKING:
     from i2i.export.exporting import ExportReport
-    from i2i.inference.exported_metadata import ExportForm
+    from i2i.inference.model_files.exported_metadata import ExportForm
 
 
 def run(
@@ -42,8 +42,8 @@ def run(
 
 def _lines(report: ExportReport, out: Path) -> list[str]:
     from i2i.export.formats import FORMATS
-    from i2i.inference.loading import read_any_metadata
-    from i2i.inference.trust import report_path
+    from i2i.inference.model_files.loading import read_any_metadata
+    from i2i.inference.model_files.trust import report_path
 
     pixels = "uint8 (N, H, W, C)" if report.uint8 else "float32 (N, C, H, W) in [-1, 1]"
     sizes = {(row.height, row.width) for row in report.parity}

@@ -30,7 +30,7 @@ from i2i.commands.generation import (
 from i2i.errors import InterruptedBySignal, UsageError
 
 if TYPE_CHECKING:
-    from i2i.inference.generate import Made, Series, Share, Target
+    from i2i.inference.generation.generate import Made, Series, Share, Target
     from i2i.inference.latent_model import LatentModel
     from i2i.inference.runtime import Precision
 
@@ -61,7 +61,7 @@ def run(
         UsageError, DataError, ModelError, StorageError: nothing could be done, or no more.
     """
     wishes.check()
-    from i2i.inference.arithmetic import parse_arithmetic
+    from i2i.inference.generation.arithmetic import parse_arithmetic
     from i2i.inference.latent_model import LatentModel
 
     share = share_of_this_process()
@@ -94,8 +94,8 @@ def run(
 
 def _pictures(model: LatentModel, wishes: Wishes, share: Share, console: Console) -> dict[str, Any]:
     """Write the pictures and what belongs to them; returns what was done, for ``--json``."""
-    from i2i.inference.generate import Target, check_target, class_folders, generate_files
-    from i2i.inference.translate import Plan, prepare_folders
+    from i2i.inference.generation.generate import Target, check_target, class_folders, generate_files
+    from i2i.inference.translation.conveyor import Plan, prepare_folders
 
     started = time.monotonic()
     if wishes.labelled and not model.classes:
@@ -158,7 +158,7 @@ def _what_is_there(wishes: Wishes, series: Series, target: Target) -> str:
 
 
 def _series(model: LatentModel, wishes: Wishes) -> Series:
-    from i2i.inference.generate import drawn_series, saved_series
+    from i2i.inference.generation.generate import drawn_series, saved_series
 
     classes, saved = parse_classes(wishes.classes, model), saved_latents(model, wishes)
     if saved is not None:
@@ -169,7 +169,7 @@ def _series(model: LatentModel, wishes: Wishes) -> Series:
 
 def _write_beside(wishes: Wishes, series: Series, made: Made) -> None:
     from i2i.commands.latent_walks import as_floats, save_drawing
-    from i2i.inference.latents import save_latents
+    from i2i.inference.generation.latents import save_latents
 
     labels = None if series.labels is None else series.labels(range(series.count))
     if wishes.grid is not None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from i2i.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from i2i.inference.generate import Share
-    from i2i.inference.image_files import OutputFormat
+    from i2i.inference.generation.generate import Share
+    from i2i.inference.generation.latents import SavedLatents
     from i2i.inference.latent_model import LatentModel
-    from i2i.inference.latents import SavedLatents
+    from i2i.inference.pictures.image_files import OutputFormat
 
 RUNS_FOLDER = Path("runs")
 RESULTS_FOLDER = Path("generated")
@@ -137,8 +137,8 @@ def newest_generator() -> Path:
         UsageError: there is no run, or the newest one is of another kind.
         ModelError: its model file cannot be read.
     """
-    from i2i.inference.loading import read_any_metadata
-    from i2i.inference.model_file import resolve_model
+    from i2i.inference.model_files.loading import read_any_metadata
+    from i2i.inference.model_files.model_file import resolve_model
 
     found: list[tuple[float, Path]] = []
     for folder in RUNS_FOLDER.iterdir() if RUNS_FOLDER.is_dir() else ():
@@ -201,7 +201,7 @@ def one_class(model: LatentModel, wishes: Wishes, rows: Sequence[int], saved: Sa
     Raises:
         UsageError: several classes are named, or those of the rows differ or are missing.
     """
-    from i2i.inference.generate import labels_of
+    from i2i.inference.generation.generate import labels_of
 
     classes = parse_classes(wishes.classes, model)
     if len(classes) > 1:
@@ -227,7 +227,7 @@ def share_of_this_process() -> Share:
     Raises:
         UsageError: the environment makes no sense.
     """
-    from i2i.inference.generate import Share
+    from i2i.inference.generation.generate import Share
 
     rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
@@ -268,6 +268,6 @@ def saved_latents(model: LatentModel, wishes: Wishes) -> SavedLatents | None:
     Raises:
         DataError: it is missing, damaged, or its latents do not fit the model.
     """
-    from i2i.inference.latents import read_latents
+    from i2i.inference.generation.latents import read_latents
 
     return None if wishes.latents is None else read_latents(wishes.latents, model.latent_width)

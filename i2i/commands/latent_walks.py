@@ -16,12 +16,12 @@ from torch import Tensor
 from i2i.commands.generation import DEFAULT_FRAMES, Wishes, one_class, results_folder, saved_latents
 from i2i.errors import UsageError
 from i2i.files import atomic_path
-from i2i.inference.arithmetic import Term, combined, mean_of, neighbours
-from i2i.inference.film import enlarged, write_gif, write_mp4
-from i2i.inference.generate import refuse_files, write_picture
+from i2i.inference.generation.arithmetic import Term, combined, mean_of, neighbours
+from i2i.inference.generation.film import enlarged, write_gif, write_mp4
+from i2i.inference.generation.generate import refuse_files, write_picture
+from i2i.inference.generation.latents import save_latents, spherical_path
 from i2i.inference.latent_model import LatentModel
-from i2i.inference.latents import save_latents, spherical_path
-from i2i.inference.translate import Plan, prepare_folders
+from i2i.inference.translation.conveyor import Plan, prepare_folders
 from i2i.training.sheets import grid, sheet
 
 _STRIP_COLUMNS = 9

@@ -16,15 +16,15 @@ from i2i.commands.translate_streams import streams_as_files
 from i2i.errors import I2IError, PartialFailureError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from i2i.inference.enlarging import AlphaMode
-    from i2i.inference.generate import Share
-    from i2i.inference.image_files import OutputFormat
+    from i2i.inference.generation.generate import Share
     from i2i.inference.image_model import ImageModel
-    from i2i.inference.ledger import Ledger, Maker
-    from i2i.inference.planning import Job, Outcome, Plan, VideoJob
+    from i2i.inference.pictures.enlarging import AlphaMode
+    from i2i.inference.pictures.image_files import OutputFormat
     from i2i.inference.runtime import Precision
-    from i2i.inference.tiles import TileSettings
-    from i2i.inference.workers import Work
+    from i2i.inference.tiling.tiles import TileSettings
+    from i2i.inference.translation.ledger import Ledger, Maker
+    from i2i.inference.translation.planning import Job, Outcome, Plan, VideoJob
+    from i2i.inference.translation.workers import Work
 
 _FORMAT_NAMES: dict[str, OutputFormat] = {
     "png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "tif": "tiff", "tiff": "tiff",
@@ -89,7 +89,7 @@ def run(
         tile: "auto", "off", or the side of a tile in pixels of the input.
         tile_statistics: of networks that normalize over the whole picture; "thumbnail" is fast and about right.
         jobs: so many processes share the pictures.
-        alpha: what becomes of transparency, see `i2i.inference.enlarging`.
+        alpha: what becomes of transparency, see `i2i.inference.pictures.enlarging`.
 
     Raises:
         PartialFailureError: some pictures failed; all others were done.
@@ -112,8 +112,8 @@ def _run(
     model: Path | str, inputs: Sequence[Path | str], out: Path | None, options: _Options, names: dict[str, str]
 ) -> None:
     from i2i.inference import load_model
-    from i2i.inference.ledger import Ledger
-    from i2i.inference.planning import plan_translation, prepare_folders
+    from i2i.inference.translation.ledger import Ledger
+    from i2i.inference.translation.planning import plan_translation, prepare_folders
 
     share = share_of_this_process()
     if share.count > 1 and options.jobs > 1:
@@ -150,8 +150,8 @@ def _run(
 def _is_much(inputs: Sequence[Path | str], out: Path | None, format: OutputFormat | None) -> bool:
     """Whether so much is to be computed that finding the fastest runner pays; told by the headers."""
     from i2i.data.headers import read_header
-    from i2i.inference.planning import plan_translation
     from i2i.inference.runners import WORTHWHILE_PIXELS
+    from i2i.inference.translation.planning import plan_translation
 
     try:
         plan = plan_translation(inputs, out, format)
@@ -170,7 +170,7 @@ def _is_much(inputs: Sequence[Path | str], out: Path | None, format: OutputForma
 
 def _ours(plan: Plan, share: Share) -> Plan:
     """This process's part: every so many pictures; the first process reports what is missing."""
-    from i2i.inference.planning import Plan
+    from i2i.inference.translation.planning import Plan
 
     if share.count == 1:
         return plan
@@ -189,11 +189,11 @@ def _pictures(
     facts: dict[str, Any],
 ) -> None:
     if min(options.jobs, len(jobs)) > 1:
-        from i2i.inference.workers import translate_in_processes
+        from i2i.inference.translation.workers import translate_in_processes
 
         translate_in_processes(_works(model, jobs, options, maker, facts), progress.settled)
         return
-    from i2i.inference.translate import translate_files
+    from i2i.inference.translation.conveyor import translate_files
 
     translate_files(
         model, jobs, skip_existing=options.skip_existing, batch=options.batch, quality=options.quality,
@@ -224,7 +224,7 @@ def _works(
 ) -> list[Work]:
     import torch
 
-    from i2i.inference.workers import Work
+    from i2i.inference.translation.workers import Work
 
     assert model.path is not None
     count = min(options.jobs, len(jobs))
@@ -257,8 +257,8 @@ def _works(
 
 
 def _require_ffmpeg(inputs: Sequence[Path | str]) -> None:
-    from i2i.inference.planning import is_video_name
-    from i2i.inference.video import require_ffmpeg
+    from i2i.inference.translation.planning import is_video_name
+    from i2i.inference.translation.video import require_ffmpeg
 
     for path in map(Path, inputs):
         if is_video_name(path) and path.is_file():
@@ -268,9 +268,9 @@ def _require_ffmpeg(inputs: Sequence[Path | str]) -> None:
 def _video(
     model: ImageModel, job: VideoJob, options: _Options, ledger: Ledger, progress: TranslationProgress
 ) -> Outcome:
-    from i2i.inference.planning import Outcome
-    from i2i.inference.translate import UNKNOWN_MAKER
-    from i2i.inference.video import translate_video
+    from i2i.inference.translation.conveyor import UNKNOWN_MAKER
+    from i2i.inference.translation.planning import Outcome
+    from i2i.inference.translation.video import translate_video
 
     state = ledger.state(job) if options.skip_existing else "missing"
     if state in ("same", "unknown"):
@@ -290,7 +290,7 @@ def _video(
 
 
 def _maker(model: ImageModel, options: _Options) -> Maker:
-    from i2i.inference.ledger import Maker
+    from i2i.inference.translation.ledger import Maker
 
     return Maker(
         model_sha256=model.sha256 or "",
@@ -320,7 +320,7 @@ def _facts(model: ImageModel) -> dict[str, Any]:
 
 
 def _tiles(tile: str, statistics: Literal["exact", "thumbnail"]) -> TileSettings:
-    from i2i.inference.tiles import TileSettings
+    from i2i.inference.tiling.tiles import TileSettings
 
     if statistics not in ("exact", "thumbnail"):
         raise UsageError(f"--tile-statistics {statistics}: use exact or thumbnail")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from i2i.inference.planning import Outcome, Plan
+    from i2i.inference.translation.planning import Outcome, Plan
 
 
 class TranslationProgress:
@@ -93,7 +93,7 @@ class TranslationProgress:
         Args:
             others: pictures that other processes were to do.
         """
-        from i2i.inference.translate import UNKNOWN_MAKER
+        from i2i.inference.translation.conveyor import UNKNOWN_MAKER
 
         written, skipped, failed = (self.counts[status] for status in ("written", "skipped", "failed"))
         jobs = [*plan.jobs, *plan.videos]

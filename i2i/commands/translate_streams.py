@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from i2i.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from i2i.inference.image_files import OutputFormat
+    from i2i.inference.pictures.image_files import OutputFormat
 
 STREAM = "-"
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tiff", "BMP": ".png"}
@@ -94,7 +94,7 @@ def _received(folder: Path) -> Path:
 
 
 def _suffix(source: Path, format: OutputFormat | None) -> str:
-    from i2i.inference.planning import is_video_name, output_format_of
+    from i2i.inference.translation.planning import is_video_name, output_format_of
 
     if is_video_name(source):
         raise UsageError(f"-o -: {source} is a video, which needs a file to go to - name one with -o")

@@ -18,7 +18,7 @@ from i2i.export.recognition import LAYOUTS, Recognized, nearest, recognize, unkn
 from i2i.files import sha256_of_file
 from i2i.inference.image_model import ImageModel
 from i2i.inference.latent_model import LatentModel
-from i2i.inference.model_file import write_model_file
+from i2i.inference.model_files.model_file import write_model_file
 from i2i.inference.runners import PyTorchRunner
 from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint
 

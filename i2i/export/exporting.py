@@ -17,13 +17,13 @@ from i2i.export.formats import FORMATS, Recording
 from i2i.export.parity import MOST_LEVELS, ParityRow, compare
 from i2i.files import atomic_path, sha256_of_file, write_atomically
 from i2i.inference import ImageModel, LatentModel, load_any_model
-from i2i.inference.exported_metadata import ExportFacts, ExportForm, sealed_metadata
 from i2i.inference.graphs import recordable
-from i2i.inference.loading import entry_point_of
-from i2i.inference.model_file import PictureRecord, build_network, read_model_file, resolve_model
-from i2i.inference.model_forms import form_of, sha256_of_model
-from i2i.inference.strength import network_of_strength
-from i2i.inference.trust import report_path, seal
+from i2i.inference.model_files.exported_metadata import ExportFacts, ExportForm, sealed_metadata
+from i2i.inference.model_files.forms import form_of, sha256_of_model
+from i2i.inference.model_files.loading import entry_point_of
+from i2i.inference.model_files.model_file import PictureRecord, build_network, read_model_file, resolve_model
+from i2i.inference.model_files.strength import network_of_strength
+from i2i.inference.model_files.trust import report_path, seal
 
 
 @dataclass(frozen=True)

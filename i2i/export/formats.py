@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from i2i.inference.exported_metadata import METADATA_KEY, ExportForm
 from i2i.inference.graphs import Recordable, exported_program, onnx_model, openvino_model, put_metadata, traced
+from i2i.inference.model_files.exported_metadata import METADATA_KEY, ExportForm
 from i2i.inference.runners.openvino_library import load_openvino
 
 if TYPE_CHECKING:

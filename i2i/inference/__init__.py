@@ -8,8 +8,8 @@ from pathlib import Path
 from i2i.errors import UsageError
 from i2i.inference.image_model import ImageModel
 from i2i.inference.latent_model import LatentModel
-from i2i.inference.loading import read_any_metadata
-from i2i.inference.model_file import resolve_model
+from i2i.inference.model_files.loading import read_any_metadata
+from i2i.inference.model_files.model_file import resolve_model
 from i2i.inference.runtime import Precision
 
 __all__ = ["ImageModel", "LatentModel", "load_any_model", "load_generator", "load_model", "resolve_model"]
@@ -34,7 +34,7 @@ def load_model(
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps``.
         direction: name of an entry point such as ``BtoA``, in any case; the first one by default.
-        strength: 0 to 1, of what an upscaler invents; see `i2i.inference.strength`.
+        strength: 0 to 1, of what an upscaler invents; see `i2i.inference.model_files.strength`.
         consistent: make an upscaler's results shrink back to their inputs; see `i2i.inference.consistency`.
         runner: the engine that computes: ``auto``, ``torch``, ``onnxruntime`` or ``openvino``.
         trust: open a TorchScript or ``.pt2`` file that was not exported here; such files can carry code.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.errors import ModelError
-from i2i.inference.exported_metadata import METADATA_KEY, PICTURES
+from i2i.inference.model_files.exported_metadata import METADATA_KEY, PICTURES
 from i2i.inference.runners.openvino_library import load_openvino
 from i2i.inference.sizes import MirroredSides
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint

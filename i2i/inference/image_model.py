@@ -11,12 +11,12 @@ from torch import Tensor
 
 from i2i.errors import ModelError, UsageError
 from i2i.inference.consistency import back_project
-from i2i.inference.loading import RunnerSettings, open_model
-from i2i.inference.model_file import ModelMetadata, PictureRecord, select_entry_point
-from i2i.inference.model_forms import sha256_of_model
+from i2i.inference.model_files.forms import sha256_of_model
+from i2i.inference.model_files.loading import RunnerSettings, open_model
+from i2i.inference.model_files.model_file import ModelMetadata, PictureRecord, select_entry_point
+from i2i.inference.model_files.strength import check_strength
 from i2i.inference.runners import Runner, RunnerChoice
 from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
-from i2i.inference.strength import check_strength
 from i2i.pipelines.protocol import PictureEntryPoint
 
 _REMEDY = "shrink the picture, use a smaller --batch or --device cpu"
@@ -152,10 +152,10 @@ class ImageModel:
         """Load one entry point of the model at `path` (see `resolve_model`); without a name, the first.
 
         Args:
-            strength: 0 to 1, of what an upscaler invents; see `i2i.inference.strength`.
+            strength: 0 to 1, of what an upscaler invents; see `i2i.inference.model_files.strength`.
             consistent: see the class.
             runner: name of an engine, or "auto"; see `i2i.inference.runners`.
-            trust: open a file that may carry code; see `i2i.inference.trust`.
+            trust: open a file that may carry code; see `i2i.inference.model_files.trust`.
             worthwhile: whether "auto" may take seconds to find the fastest; else it takes the first that fits.
 
         Raises:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from i2i.errors import DataError, ModelError, UsageError
-from i2i.inference.latents import draw_latents
-from i2i.inference.loading import RunnerSettings, open_model
-from i2i.inference.model_file import LatentRecord, ModelMetadata, select_entry_point
+from i2i.inference.generation.latents import draw_latents
+from i2i.inference.model_files.loading import RunnerSettings, open_model
+from i2i.inference.model_files.model_file import LatentRecord, ModelMetadata, select_entry_point
 from i2i.inference.runners import Runner, RunnerChoice
 from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
 from i2i.pipelines.protocol import LatentEntryPoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from i2i.errors import ModelError
-from i2i.inference.model_file import read_model_file, resolve_model
+from i2i.inference.model_files.model_file import read_model_file, resolve_model
 from i2i.training.checkpoint import CHECKPOINTS_FOLDER, TrainingState, load_checkpoint, load_newest_checkpoint
 from i2i.training.engine import Engine
 

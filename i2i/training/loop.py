@@ -17,7 +17,7 @@ from i2i.data.dataset import DataSet
 from i2i.data.loader import StreamLoader
 from i2i.errors import DivergedError, InterruptedBySignal, ModelError
 from i2i.files import link_or_copy
-from i2i.inference.model_file import write_model_file
+from i2i.inference.model_files.model_file import write_model_file
 from i2i.pipelines.protocol import Grid, LatentEntryPoint, Sheet
 from i2i.training.checkpoint import load_newest_checkpoint, remove_old_checkpoints, save_checkpoint
 from i2i.training.diversity import RealSet, measure

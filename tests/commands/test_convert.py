@@ -13,7 +13,7 @@ import torch
 from i2i.cli import main
 from i2i.files import sha256_of_file
 from i2i.inference import load_generator, load_model
-from i2i.inference.model_file import read_metadata
+from i2i.inference.model_files.model_file import read_metadata
 from tests.export.reference_cut import CutGenerator
 from tests.parity.cases import Case, folders
 

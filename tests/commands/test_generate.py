@@ -13,8 +13,8 @@ from PIL import Image
 
 from i2i.cli import main
 from i2i.inference import load_generator
+from i2i.inference.generation.latents import draw_latents
 from i2i.inference.latent_model import LatentModel
-from i2i.inference.latents import draw_latents
 from tests.commands.generating import contents, generate, pixels, the_error
 from tests.inference.models import DCGAN, GREY, MLP, write_constant_model, write_generator
 

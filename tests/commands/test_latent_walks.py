@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from i2i.commands import latent_walks
-from i2i.inference import film, load_generator
-from i2i.inference.latents import draw_latents
+from i2i.inference import load_generator
+from i2i.inference.generation import film
+from i2i.inference.generation.latents import draw_latents
 from tests.commands.generating import contents, generate, pixels, the_error
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")

@@ -16,7 +16,7 @@ from i2i.cli import main
 from i2i.commands import translate as command
 from i2i.errors import I2IError, PartialFailureError, UsageError
 from i2i.inference.image_model import ImageModel
-from i2i.inference.ledger import LEDGER_NAME
+from i2i.inference.translation.ledger import LEDGER_NAME
 from tests.inference.models import write_constant_model, write_generator, write_nearest_upscaler, write_upscaler
 
 RED, GREEN = [200, 40, 40], [40, 200, 40]

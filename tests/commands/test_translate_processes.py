@@ -15,11 +15,11 @@ from PIL import Image
 
 from i2i.commands import translate as command
 from i2i.errors import ModelError, PartialFailureError, UsageError
-from i2i.inference import workers
-from i2i.inference.ledger import LEDGER_NAME, Maker, read_results
-from i2i.inference.planning import Job, Outcome, plan_translation
-from i2i.inference.tiles import TileSettings
-from i2i.inference.workers import Work, translate_in_processes
+from i2i.inference.tiling.tiles import TileSettings
+from i2i.inference.translation import workers
+from i2i.inference.translation.ledger import LEDGER_NAME, Maker, read_results
+from i2i.inference.translation.planning import Job, Outcome, plan_translation
+from i2i.inference.translation.workers import Work, translate_in_processes
 from tests.inference.models import paint, write_upscaler
 
 

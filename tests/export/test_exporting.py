@@ -23,10 +23,10 @@ from i2i.export.exporting import ExportReport, as_json
 from i2i.export.formats import FORMATS, Recording
 from i2i.files import sha256_of_file
 from i2i.inference import ImageModel, LatentModel, load_any_model
-from i2i.inference.exported_metadata import ExportForm, parse_exported_metadata
-from i2i.inference.loading import read_any_metadata
-from i2i.inference.model_forms import archived_text, form_of, sha256_of_model
-from i2i.inference.trust import is_sealed, report_path
+from i2i.inference.model_files.exported_metadata import ExportForm, parse_exported_metadata
+from i2i.inference.model_files.forms import archived_text, form_of, sha256_of_model
+from i2i.inference.model_files.loading import read_any_metadata
+from i2i.inference.model_files.trust import is_sealed, report_path
 from tests.inference.models import write_constant_model, write_generator, write_upscaler
 
 export_model = functools.partial(exporting.export_model, version=i2i.__version__)

@@ -23,7 +23,7 @@ from i2i.core.generators import (
 from i2i.core.image_shape import ImageShape
 from i2i.inference.image_model import ImageModel
 from i2i.inference.latent_model import LatentModel
-from i2i.inference.model_file import write_model_file
+from i2i.inference.model_files.model_file import write_model_file
 from i2i.inference.runners import PyTorchRunner
 from i2i.inference.runtime import Precision
 from i2i.pipelines.protocol import LatentEntryPoint, PictureEntryPoint

@@ -11,8 +11,8 @@ from i2i.core.generators import LatentGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.errors import DataError, ModelError, OutOfMemoryError, UsageError
 from i2i.inference import LatentModel, load_generator
+from i2i.inference.generation.latents import draw_latents
 from i2i.inference.latent_model import BLOCK
-from i2i.inference.latents import draw_latents
 from i2i.inference.runtime import Precision
 from i2i.pipelines.protocol import LatentEntryPoint
 from tests.inference.models import (

@@ -18,8 +18,8 @@ from PIL import Image
 
 from i2i.cli import main
 from i2i.files import sha256_of_file
-from i2i.inference.model_file import resolve_model
-from i2i.inference.trust import report_path
+from i2i.inference.model_files.model_file import resolve_model
+from i2i.inference.model_files.trust import report_path
 from tests.inference.models import write_constant_model
 from tests.reliability import traps
 from tests.reliability.traps import Trap

@@ -32,7 +32,7 @@ def campaign(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_what_is_spoiled_was_whole(pictures: Any, tmp_path: Path) -> None:
-    from i2i.inference.image_files import read_picture
+    from i2i.inference.pictures.image_files import read_picture
 
     whole = pictures.drawn_pictures()
     assert len(whole) >= 20 and {format for format, _ in whole.values()} == set(pictures._SUFFIXES)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from i2i.commands import train
-from i2i.inference.model_file import read_model_file
+from i2i.inference.model_files.model_file import read_model_file
 from tests.training.runs import make_upscaling_recipe
 
 VALIDATED = ["training.validation={every_steps: 1, every_epochs: null, pictures: 1}"]

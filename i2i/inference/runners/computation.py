@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from i2i.inference.model_forms import Form
+from i2i.inference.model_files.forms import Form
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
 if TYPE_CHECKING:

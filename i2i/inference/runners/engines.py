@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from i2i.errors import UsageError
-from i2i.inference.model_forms import Form
+from i2i.inference.model_files.forms import Form
 from i2i.inference.runners.computation import Computation
 from i2i.inference.runners.protocol import Runner
 from i2i.inference.runtime import Precision

@@ -1,4 +1,7 @@
-"""Networks that PyTorch recorded in a file, TorchScript or ``.pt2``; both can carry code: see `i2i.inference.trust`."""
+"""Networks that PyTorch recorded in a file, TorchScript or ``.pt2``.
+
+Both can carry code: see `i2i.inference.model_files.trust`.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""The metadata in ONNX and OpenVINO files, which hold graphs of operators and no code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from i2i.errors import ModelError
+from i2i.inference.model_files.exported_metadata import METADATA_KEY
+from i2i.inference.model_files.forms import SUPPORTED
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def onnx_text(path: Path) -> str:
+    """The metadata text in an ONNX file, after a check that the graph is all in it and made of standard operators.
+
+    Raises:
+        ModelError: damaged, without metadata, with weights in other files, or with operators of its own.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
+    except (DecodeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: damaged or not an ONNX file - copy it anew") from error
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if not texts:
+        raise ModelError(f"{path}: an ONNX file without i2i's metadata - {SUPPORTED}")
+    foreign = sorted({opset.domain for opset in model.opset_import} - set(_STANDARD_DOMAINS))
+    if foreign:
+        raise ModelError(f"{path}: needs operators of {', '.join(foreign)} - use a file of standard operators")
+    external = onnx.TensorProto.EXTERNAL
+    if any(tensor.data_location == external for tensor in model.graph.initializer):
+        # Where the weights lie is up to the file, and may be anywhere on this machine.
+        raise ModelError(f"{path}: its weights lie in other files - use a file that holds them")
+    return texts[0]
+
+
+def openvino_text(path: Path) -> str:
+    """The metadata text in an OpenVINO ``.xml``.
+
+    Raises:
+        ModelError: damaged, without metadata, or without the ``.bin`` beside it.
+    """
+    text = None
+    try:
+        for _, element in ElementTree.iterparse(path):
+            if element.tag == METADATA_KEY:
+                text = element.get("value")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ModelError(f"{path}: damaged or not an OpenVINO file ({error}) - copy it anew") from error
+    if text is None:
+        raise ModelError(f"{path}: an .xml without i2i's metadata - {SUPPORTED}")
+    if not path.with_suffix(".bin").is_file():
+        raise ModelError(f"{path}: no {path.with_suffix('.bin').name} beside it - keep both files together")
+    return text

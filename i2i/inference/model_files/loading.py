@@ -1,0 +1,185 @@
+"""From a model file of any form to what computes one of its entry points.
+
+Nothing in a file is unpickled or run before it is known to be one that may be: see `i2i.inference.model_files.trust`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from i2i.errors import ModelError, OutOfMemoryError, UsageError
+from i2i.inference.model_files.exported_metadata import METADATA_KEY, ExportFacts, parse_exported_metadata
+from i2i.inference.model_files.forms import Form, archived_text, form_of, sha256_of_model
+from i2i.inference.model_files.graph_files import onnx_text, openvino_text
+from i2i.inference.model_files.model_file import (
+    EntryPointRecord,
+    LatentRecord,
+    ModelMetadata,
+    PictureRecord,
+    build_network,
+    read_metadata,
+    read_model_file,
+    resolve_model,
+)
+from i2i.inference.model_files.strength import check_strength, network_of_strength
+from i2i.inference.model_files.trust import is_sealed
+from i2i.inference.runners import Computation, Runner, RunnerChoice, candidates, choose_runner
+from i2i.inference.runners.engines import RUNNERS
+from i2i.inference.runtime import Precision, is_out_of_memory
+from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint
+
+_TIMED_PIXELS = 256
+_TIMED_ROWS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """What is to compute a network, and how."""
+
+    runner: str = "auto"
+    """Name in `i2i.inference.runners.RUNNERS`, or "auto"."""
+    precision: Precision = "fp32"
+    strength: float = 1.0
+    """0 to 1, of what an upscaler invents; see `i2i.inference.model_files.strength`."""
+    worthwhile: bool = False
+    """Whether "auto" may take seconds to find the fastest by a timing; else it takes the first that fits."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model file that was looked into; nothing of it runs yet."""
+
+    path: Path
+    form: Form
+    metadata: ModelMetadata
+    export: ExportFacts | None = None
+    """How it was exported; None for a ``.safetensors``."""
+
+    def runner(
+        self, record: EntryPointRecord, device: torch.device, settings: RunnerSettings
+    ) -> tuple[Runner, RunnerChoice, EntryPoint]:
+        """What computes an entry point, how it was chosen, and the entry point as pipelines know it.
+
+        Raises:
+            ModelError: damaged, or settings and weights do not fit each other.
+            UsageError: no such runner here, or it or the model cannot do what was asked.
+        """
+        self._check_strength(settings.strength)
+        names = candidates(self.form, device, settings.precision, settings.runner)
+        entry = entry_point_of(record)
+        computation = Computation(
+            path=self.path,
+            form=self.form,
+            entry_point=entry,
+            network=self._network_of(record, settings.strength) if self.form == "safetensors" else None,
+            uint8=self.export is not None and self.export.uint8,
+        )
+
+        def builder(name: str) -> Callable[[], Runner]:
+            return lambda: RUNNERS[name].build(computation, device, settings.precision)
+
+        try:
+            choice, runner = choose_runner(
+                {name: builder(name) for name in names},
+                _example(entry, device),
+                sha256=lambda: sha256_of_model(self.path),
+                device=device,
+                precision=settings.precision,
+                variant=(record.network, settings.strength),
+                worthwhile=settings.worthwhile,
+            )
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"{self.path}: too little memory for this network on {device} - use another --device or --runner"
+                ) from error
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{self.path}: cannot be run ({reason}) - copy or export it anew, or try another --runner"
+            ) from error
+        return runner, choice, entry
+
+    def _check_strength(self, strength: float) -> None:
+        check_strength(strength)
+        if self.export is not None and strength not in (1, self.export.strength):
+            raise UsageError(
+                f"{self.path}: --strength {strength:g}: this file was exported with strength {self.export.strength:g}"
+                " and has no other - leave --strength out, or export the .safetensors anew"
+            )
+
+    def _network_of(self, record: EntryPointRecord, strength: float) -> Callable[[], nn.Module]:
+        # Read and checked once, however many engines are tried.
+        _, tensors = read_model_file(self.path)
+
+        def build() -> nn.Module:
+            if isinstance(record, PictureRecord):
+                return network_of_strength(self.path, record, tensors, strength)
+            return build_network(self.path, record, tensors)
+
+        return build
+
+
+def open_model(path: Path | str, *, trust: bool = False) -> ModelSource:
+    """Look into the model that `path` means: a run folder, a checkpoint folder or a file.
+
+    Args:
+        trust: open a file that may carry code although nobody knows who made it. Without it only those are opened
+            that this user exported.
+
+    Raises:
+        ModelError: no model, damaged, written by something else or by a newer version, or not trusted.
+    """
+    source = _look_into(path)
+    if source.form in ("torchscript", "pt2") and not trust and not is_sealed(source.path):
+        raise ModelError(
+            f"{source.path}: a {source.form} file can carry code, and this one was not exported here"
+            " - give --trust if you know who made it, or use a .safetensors or .onnx"
+        )
+    return source
+
+
+def read_any_metadata(path: Path | str) -> ModelMetadata:
+    """What the model that `path` means says about itself, without a look at its weights.
+
+    Raises:
+        ModelError: as `open_model`; nothing needs trust to be read.
+    """
+    return _look_into(path).metadata
+
+
+def entry_point_of(record: EntryPointRecord) -> EntryPoint:
+    """An entry point of a model file as pipelines know it."""
+    if isinstance(record, LatentRecord):
+        return LatentEntryPoint(record.network, record.generator, record.shape, record.classes)
+    return PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network)
+
+
+def _look_into(path: Path | str) -> ModelSource:
+    file = resolve_model(Path(path))
+    form = form_of(file)
+    if form == "safetensors":
+        return ModelSource(file, form, read_metadata(file))
+    if form == "onnx":
+        text = onnx_text(file)
+    elif form == "openvino":
+        text = openvino_text(file)
+    else:
+        text = archived_text(file, METADATA_KEY)
+    metadata, facts = parse_exported_metadata(file, text)
+    return ModelSource(file, form, metadata, facts)
+
+
+def _example(entry: EntryPoint, device: torch.device) -> tuple[Tensor | None, ...]:
+    """Inputs to time with: one picture, or one block of latents."""
+    if isinstance(entry, LatentEntryPoint):
+        labels = torch.zeros(_TIMED_ROWS, dtype=torch.int64, device=device) if entry.classes else None
+        return torch.zeros(_TIMED_ROWS, entry.generator.latent, device=device), labels
+    side = _TIMED_PIXELS if entry.scale == 1 else _TIMED_PIXELS // 2
+    # Of many levels: some processors are slow with numbers next to zero, which a flat picture may lead to.
+    levels = torch.linspace(-1.0, 1.0, 3 * side * side, device=device)
+    return (levels.reshape(1, 3, side, side),)
