@@ -13,7 +13,7 @@ import torch
 from i2i.core.generators import ResNetGeneratorSettings, SRResNetSettings
 from i2i.export.layouts import junyanz_resnet
 from i2i.inference import load_model
-from i2i.inference.pictures.strips import StripLayout
+from i2i.inference.pictures.strip_layout import StripLayout
 from i2i.inference.pictures.tiff_strips import TiffStrips
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+from google.protobuf.message import Message
 
 from i2i.errors import ModelError
 from i2i.inference.model_files.exported_metadata import METADATA_KEY
@@ -33,11 +37,24 @@ def onnx_text(path: Path) -> str:
     foreign = sorted({opset.domain for opset in model.opset_import} - set(_STANDARD_DOMAINS))
     if foreign:
         raise ModelError(f"{path}: needs operators of {', '.join(foreign)} - use a file of standard operators")
-    external = onnx.TensorProto.EXTERNAL
-    if any(tensor.data_location == external for tensor in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors_in(model)):
         # Where the weights lie is up to the file, and may be anywhere on this machine.
         raise ModelError(f"{path}: its weights lie in other files - use a file that holds them")
     return texts[0]
+
+
+def _tensors_in(message: Message) -> Iterator[Any]:
+    """All tensors, wherever they stand: weights, constants of nodes, graphs in nodes, functions."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for _, value in message.ListFields():
+        parts = [value] if isinstance(value, Message) else value if isinstance(value, Iterable) else []
+        for part in parts:
+            if isinstance(part, Message):
+                yield from _tensors_in(part)
 
 
 def openvino_text(path: Path) -> str:

@@ -37,7 +37,8 @@ from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, check_pixels, r
 from i2i.errors import DataError, OutOfMemoryError
 from i2i.files import write_atomically
 from i2i.inference.pictures.exif import kept_exif
-from i2i.inference.pictures.strips import StripLayout, open_strips
+from i2i.inference.pictures.strip_layout import StripLayout
+from i2i.inference.pictures.strips import open_strips
 
 DEFAULT_QUALITY = 95
 
@@ -236,6 +237,8 @@ def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 def _decode_sixteen_bit(data: bytes, header: PictureHeader) -> tuple[np.ndarray, np.ndarray | None]:
     import cv2
 
+    # A damaged picture is reported by us, in one line, not by OpenCV in four.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

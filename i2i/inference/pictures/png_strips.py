@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from i2i.inference.pictures.strips import STRIP_BYTES, StripLayout, check_rows
+from i2i.inference.pictures.strip_layout import STRIP_BYTES, StripLayout, check_rows
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _LEVEL = 6

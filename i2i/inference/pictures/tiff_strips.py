@@ -23,7 +23,7 @@ from i2i.inference.pictures.exif import (
     Field,
     read_fields,
 )
-from i2i.inference.pictures.strips import STRIP_BYTES, StripLayout, check_rows
+from i2i.inference.pictures.strip_layout import STRIP_BYTES, StripLayout, check_rows
 
 _LEVEL = 6
 _COMPRESSORS, _WAITING = 2, 16

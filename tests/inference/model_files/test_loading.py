@@ -214,9 +214,15 @@ class TestForeignOnnx:
         with pytest.raises(ModelError, match="without i2i's metadata"):
             load_model(path, "cpu")
 
-    def test_with_weights_elsewhere(self, exports: Callable[[str, str], Path], tmp_path: Path) -> None:
+    @pytest.mark.parametrize("place", ["weights", "node", "function"])
+    def test_with_weights_elsewhere(self, exports: Callable[[str, str], Path], tmp_path: Path, place: str) -> None:
         def move(model: onnx.ModelProto) -> None:
-            tensor = model.graph.initializer[0]
+            if place == "weights":
+                tensor = model.graph.initializer[0]
+            else:
+                nodes = model.graph.node if place == "node" else model.functions.add(name="f").node
+                attribute = nodes.add(op_type="Constant", output=["unused"]).attribute.add(name="value")
+                attribute.type, tensor = onnx.AttributeProto.TENSOR, attribute.t
             tensor.data_location = onnx.TensorProto.EXTERNAL
             entry = tensor.external_data.add()
             entry.key, entry.value = "location", "../../etc/passwd"

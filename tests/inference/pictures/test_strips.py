@@ -13,10 +13,11 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from i2i.errors import StorageError
-from i2i.inference.pictures import png_strips, strips, tiff_strips
+from i2i.inference.pictures import png_strips, tiff_strips
 from i2i.inference.pictures.exif import read_fields
 from i2i.inference.pictures.image_files import read_picture
-from i2i.inference.pictures.strips import StripLayout, open_strips
+from i2i.inference.pictures.strip_layout import StripLayout
+from i2i.inference.pictures.strips import open_strips
 from i2i.inference.pictures.tiff_strips import TiffStrips
 
 Format = Literal["png", "tiff"]
@@ -53,7 +54,7 @@ def as_opencv_reads(path: Path) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many strips, of several rows each, of small pictures."""
-    for module in (strips, png_strips, tiff_strips):
+    for module in (png_strips, tiff_strips):
         monkeypatch.setattr(module, "STRIP_BYTES", 400)
 
 
