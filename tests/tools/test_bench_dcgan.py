@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 
 from i2i.core.generators import MSRResNetSettings
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 
 
 @pytest.fixture

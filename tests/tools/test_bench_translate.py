@@ -16,7 +16,7 @@ from i2i.inference import load_model
 from i2i.inference.pictures.strip_layout import StripLayout
 from i2i.inference.pictures.tiff_strips import TiffStrips
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 
 
 @pytest.fixture

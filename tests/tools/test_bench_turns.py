@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 
 
 @pytest.fixture

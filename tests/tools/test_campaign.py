@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
-TOOLS = REPOSITORY / "tools"
+TOOLS = REPOSITORY / "tools" / "campaigns"
 
 
 @pytest.fixture
