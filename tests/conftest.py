@@ -55,8 +55,9 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A cache of its own for each test, so that no test finds what another one left."""
+    """A cache and a key of its own for each test, so that no test finds what another one left."""
     monkeypatch.setenv("I2I_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path_factory.mktemp("config")))
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,11 @@ def translate(
     runner: Runner = "auto",
     trust: Trust = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave results that this model made with these settings.")
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Leave results that this model made with these settings, or of which nothing is known.",
+        ),
     ] = False,
     format: Annotated[str | None, typer.Option(help="png, jpg, webp or tiff; that of the input by default.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG and WebP, 1 to 100.")] = 95,

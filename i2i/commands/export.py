@@ -55,6 +55,8 @@ def _lines(report: ExportReport, out: Path) -> list[str]:
         f" batches of {' and '.join(map(str, batches))}; see {report_path(out)}",
     ]
     if FORMATS[report.form].carries_code and report.seal is None:
-        lines.append("it can carry code, and no key to know it again could be kept: give --trust to use it")
+        lines.append(
+            f"it can carry code, and no key to know it again could be kept ({report.unsealed}): --trust opens it"
+        )
     verb = f"i2i translate --model {out} PICTURES" if metadata.translates else f"i2i generate --model {out}"
     return [*lines, f"use it: {verb}"]

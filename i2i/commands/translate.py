@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json as json_module
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import typer
 from i2i.commands.generation import device_of_this_process, share_of_this_process
 from i2i.commands.translate_progress import TranslationProgress
 from i2i.commands.translate_streams import streams_as_files
-from i2i.errors import I2IError, PartialFailureError, StorageError, UsageError
+from i2i.errors import I2IError, PartialFailureError, UsageError
 
 if TYPE_CHECKING:
     from i2i.inference.generation.generate import Share
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from i2i.inference.runtime import Precision
     from i2i.inference.tiling.tiles import TileSettings
     from i2i.inference.translation.ledger import Ledger, Maker
-    from i2i.inference.translation.planning import Job, Outcome, Plan, VideoJob
+    from i2i.inference.translation.planning import Job, Outcome, Plan
     from i2i.inference.translation.workers import Work
 
 _FORMAT_NAMES: dict[str, OutputFormat] = {
@@ -112,8 +114,9 @@ def _run(
     model: Path | str, inputs: Sequence[Path | str], out: Path | None, options: _Options, names: dict[str, str]
 ) -> None:
     from i2i.inference import load_model
-    from i2i.inference.translation.ledger import Ledger
+    from i2i.inference.translation.ledger import Ledger, check_lists
     from i2i.inference.translation.planning import plan_translation, prepare_folders
+    from i2i.inference.translation.video import settle_video
 
     share = share_of_this_process()
     if share.count > 1 and options.jobs > 1:
@@ -130,6 +133,7 @@ def _run(
     prepare_folders(plan)
     maker, facts = _maker(loaded, options), _facts(loaded)
     ours = _ours(plan, share)
+    check_lists((*ours.jobs, *ours.videos))
     total = len(ours.jobs) + len(ours.missing) + len(ours.videos)
     with TranslationProgress(total=total, quiet=options.quiet or share.rank > 0, names=names) as progress:
         if options.direction is None and len(loaded.names) > 1:
@@ -138,9 +142,15 @@ def _run(
         for outcome in ours.missing:
             progress.settled(outcome)
         ledger = Ledger(maker, facts)
-        _pictures(loaded, ours.jobs, options, ledger, progress, maker, facts)
+        large_model, processes = _large_model(loaded, options), _processes_on_one_device(loaded, share)
+        _pictures(loaded, ours.jobs, options, ledger, progress, maker, facts, large_model, processes)
         for video in ours.videos:
-            progress.settled(_video(loaded, video, options, ledger, progress))
+            outcome = settle_video(
+                loaded, video, ledger, skip_existing=options.skip_existing, batch=options.batch,
+                max_pixels=options.max_pixels, tiles=options.tiles, large_model=large_model, processes=processes,
+                on_part=progress.part,
+            )  # fmt: skip
+            progress.settled(outcome)
         progress.summary(ours, len(plan.jobs) + len(plan.videos) - len(ours.jobs) - len(ours.videos))
     if options.json and share.rank == 0:
         typer.echo(json_module.dumps(_as_json(loaded, options, progress, facts)))
@@ -187,40 +197,50 @@ def _pictures(
     progress: TranslationProgress,
     maker: Maker,
     facts: dict[str, Any],
+    large_model: Callable[[], ImageModel] | None,
+    processes: int,
 ) -> None:
     if min(options.jobs, len(jobs)) > 1:
         from i2i.inference.translation.workers import translate_in_processes
 
-        translate_in_processes(_works(model, jobs, options, maker, facts), progress.settled)
+        works = _works(model, jobs, options, maker, facts, runner_is_chosen=large_model is not None)
+        translate_in_processes(works, progress.settled)
         return
     from i2i.inference.translation.conveyor import translate_files
 
     translate_files(
         model, jobs, skip_existing=options.skip_existing, batch=options.batch, quality=options.quality,
         max_pixels=options.max_pixels, tiles=options.tiles, alpha=options.alpha, ledger=ledger,
-        large_model=_large_model(model, options), on_outcome=progress.settled, on_part=progress.part,
+        large_model=large_model, processes=processes, on_outcome=progress.settled, on_part=progress.part,
     )  # fmt: skip
 
 
 def _large_model(model: ImageModel, options: _Options) -> Callable[[], ImageModel] | None:
-    """The same model in PyTorch, where the engine was not asked for by name."""
-    if options.runner != "auto":
+    """The same model in PyTorch, where the engine was not asked for by name and the file is not of one engine."""
+    if options.runner != "auto" or model.form != "safetensors":
         return None
 
+    @functools.cache
     def load() -> ImageModel:
         from i2i.inference import load_model
 
         assert model.path is not None
         return load_model(
             model.path, str(model.device), model.name, options.precision, strength=options.strength,
-            consistent=options.consistent, runner="torch", trust=options.trust,
+            consistent=options.consistent, runner="torch", trust=options.trust, expected_sha256=model.sha256,
         )  # fmt: skip
 
     return load
 
 
 def _works(
-    model: ImageModel, jobs: Sequence[Job], options: _Options, maker: Maker, facts: dict[str, Any]
+    model: ImageModel,
+    jobs: Sequence[Job],
+    options: _Options,
+    maker: Maker,
+    facts: dict[str, Any],
+    *,
+    runner_is_chosen: bool,
 ) -> list[Work]:
     import torch
 
@@ -232,6 +252,7 @@ def _works(
     return [
         Work(
             model=model.path,
+            model_sha256=model.sha256,
             device=f"cuda:{rank % gpus}" if gpus else str(model.device),
             direction=model.name,
             precision=options.precision,
@@ -239,9 +260,10 @@ def _works(
             consistent=options.consistent,
             # Chosen once: processes that time engines beside each other measure each other.
             runner=options.runner if model.choice is None else model.choice.name,
-            runner_is_chosen=options.runner == "auto",
+            runner_is_chosen=runner_is_chosen,
             trust=options.trust,
             threads=max(1, torch.get_num_threads() // count),
+            processes=-(-count // gpus) if gpus else count,
             jobs=tuple(jobs[rank::count]),
             skip_existing=options.skip_existing,
             batch=options.batch,
@@ -265,28 +287,12 @@ def _require_ffmpeg(inputs: Sequence[Path | str]) -> None:
             require_ffmpeg(path)
 
 
-def _video(
-    model: ImageModel, job: VideoJob, options: _Options, ledger: Ledger, progress: TranslationProgress
-) -> Outcome:
-    from i2i.inference.translation.conveyor import UNKNOWN_MAKER
-    from i2i.inference.translation.planning import Outcome
-    from i2i.inference.translation.video import translate_video
-
-    state = ledger.state(job) if options.skip_existing else "missing"
-    if state in ("same", "unknown"):
-        return Outcome(job.source, job.destination, "skipped", UNKNOWN_MAKER if state == "unknown" else "")
-    try:
-        outcome = translate_video(
-            model, job, batch=options.batch, max_pixels=options.max_pixels, tiles=options.tiles, on_part=progress.part
-        )
-        ledger.record(job)
-    except (UsageError, StorageError):
-        raise
-    except I2IError as error:
-        message = str(error)
-        named = message if str(job.source) in message else f"{job.source}: {message}"
-        return Outcome(job.source, job.destination, "failed", named)
-    return outcome
+def _processes_on_one_device(model: ImageModel, share: Share) -> int:
+    """That torchrun has started here; of GPUs each has one of its own."""
+    local = os.environ.get("LOCAL_WORLD_SIZE", "")
+    if share.count == 1 or model.device.type == "cuda":
+        return 1
+    return int(local) if local.isdecimal() else share.count
 
 
 def _maker(model: ImageModel, options: _Options) -> Maker:
@@ -296,7 +302,7 @@ def _maker(model: ImageModel, options: _Options) -> Maker:
         model_sha256=model.sha256 or "",
         direction=model.name,
         precision=model.precision,
-        strength=float(options.strength),
+        strength=float(model.strength),
         consistent=model.consistent,
         alpha=options.alpha,
         statistics=options.tiles.statistics,
@@ -367,7 +373,7 @@ def _as_json(
         "runner": facts["runner"],
         "runner_seconds": facts["runner_seconds"],
         "scale": model.entry_point.scale,
-        "strength": options.strength,
+        "strength": model.strength,
         "consistent": model.consistent,
         "seconds": round(progress.seconds, 3),
         "megapixels": round(progress.megapixels, 3),

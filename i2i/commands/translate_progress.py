@@ -93,7 +93,7 @@ class TranslationProgress:
         Args:
             others: pictures that other processes were to do.
         """
-        from i2i.inference.translation.conveyor import UNKNOWN_MAKER
+        from i2i.inference.translation.planning import UNKNOWN_MAKER
 
         written, skipped, failed = (self.counts[status] for status in ("written", "skipped", "failed"))
         jobs = [*plan.jobs, *plan.videos]

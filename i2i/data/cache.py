@@ -68,7 +68,7 @@ class PictureStore(Sequence[np.ndarray]):
 
 
 def default_cache_folder() -> Path:
-    """``$I2I_CACHE`` or ``~/.cache/i2i``; it may be removed at any time: what is needed is made again."""
+    """``$I2I_CACHE`` or ``~/.cache/i2i``; it may be removed at any time: all in it is made again when needed."""
     configured = os.environ.get("I2I_CACHE")
     return Path(configured) if configured else Path("~/.cache/i2i").expanduser()
 

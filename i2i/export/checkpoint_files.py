@@ -21,8 +21,7 @@ from torch import Tensor
 
 from i2i.errors import ModelError
 from i2i.export.layouts import PREFIXES, WRAPPERS
-
-PICKLED_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar")
+from i2i.inference.model_files.forms import CHECKPOINT_SUFFIXES
 
 # Beside those of published files, those of trainers that save everything together.
 _WRAPPERS = (*WRAPPERS, "state_dict", "model_state_dict", "generator", "model")
@@ -56,10 +55,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: no such file - give a checkpoint such as .pth, .pt or .safetensors")
     if path.suffix.lower() == ".safetensors":
         content: Any = _read_safetensors(path)
-    elif path.suffix.lower() in PICKLED_SUFFIXES:
+    elif path.suffix.lower() in CHECKPOINT_SUFFIXES:
         content = _read_pickled(path)
     else:
-        raise ModelError(f"{path}: not a checkpoint - give a .safetensors, {', '.join(PICKLED_SUFFIXES)}")
+        raise ModelError(f"{path}: not a checkpoint - give a .safetensors, {', '.join(CHECKPOINT_SUFFIXES)}")
     tensors, wrapper = _unwrapped(path, content)
     for name, tensor in tensors.items():
         _check_plain(path, name, tensor)

@@ -15,12 +15,14 @@ import torch
 from i2i.errors import ModelError, StorageError, UsageError
 from i2i.export.formats import FORMATS, Recording
 from i2i.export.parity import MOST_LEVELS, ParityRow, compare
-from i2i.files import atomic_path, sha256_of_file, write_atomically
+from i2i.files import atomic_path, write_atomically
 from i2i.inference import ImageModel, LatentModel, load_any_model
 from i2i.inference.graphs import recordable
 from i2i.inference.model_files.exported_metadata import ExportFacts, ExportForm, sealed_metadata
-from i2i.inference.model_files.forms import form_of, sha256_of_model
+from i2i.inference.model_files.forms import form_of
+from i2i.inference.model_files.graph_files import openvino_text
 from i2i.inference.model_files.loading import entry_point_of
+from i2i.inference.model_files.model_bytes import ModelBytes, read_model_bytes
 from i2i.inference.model_files.model_file import PictureRecord, build_network, read_model_file, resolve_model
 from i2i.inference.model_files.strength import network_of_strength
 from i2i.inference.model_files.trust import report_path, seal
@@ -43,6 +45,8 @@ class ExportReport:
     """Of the file; of both files of an OpenVINO model together."""
     seal: str | None
     """Says to this user's i2i that it made the file; None where no key could be kept."""
+    unsealed: str | None
+    """Why no key could be kept."""
     bytes: int
     """Of all its files."""
     parity: tuple[ParityRow, ...]
@@ -84,13 +88,15 @@ def export_model(
     """
     source = resolve_model(Path(path_to_model))
     _check(source, form, out)
-    reference = load_any_model(source, "cpu", direction, strength=strength, runner="torch")
-    facts = ExportFacts(form, uint8, strength, sha256_of_file(source), version, torch.__version__)
+    # A training may replace the file meanwhile: what is written, proven and named is of one reading.
+    file = read_model_bytes(source)
+    reference = load_any_model(source, "cpu", direction, strength=strength, runner="torch", expected_sha256=file.sha256)
+    facts = ExportFacts(form, uint8, strength, file.sha256, version, torch.__version__)
     with _files_of(form, out) as temporary:
-        _record(source, reference.name, facts, temporary)
-        rows = _proven(reference, temporary, facts)
-        sha256 = sha256_of_model(temporary)
+        _record(file, reference.name, facts, temporary)
+        sha256, rows = _proven(reference, temporary, facts)
         size = sum(file.stat().st_size for file in _all_files(form, temporary))
+    key, reason = _sealed(sha256)
     report = ExportReport(
         file=out.name,
         form=form,
@@ -100,7 +106,8 @@ def export_model(
         source=source.name,
         source_sha256=facts.source_sha256,
         sha256=sha256,
-        seal=_sealed(sha256),
+        seal=key,
+        unsealed=reason,
         bytes=size,
         parity=tuple(rows),
         versions=_versions(form, version),
@@ -129,22 +136,37 @@ def _check(source: Path, form: ExportForm, out: Path) -> None:
         from i2i.inference.runners.openvino_library import load_openvino
 
         load_openvino()
+        _refuse_foreign_weights(out)
 
 
-def _record(source: Path, name: str, facts: ExportFacts, path: Path) -> None:
-    """Write the entry point `name` of the model file `source` to `path`."""
-    metadata, tensors = read_model_file(source)
+def _refuse_foreign_weights(out: Path) -> None:
+    """An OpenVINO model is two files, and only one of them is named: the other may be somebody's data."""
+    weights = out.with_suffix(".bin")
+    if not weights.exists():
+        return
+    try:
+        openvino_text(out, out.read_bytes())
+    except (ModelError, OSError) as error:
+        raise UsageError(
+            f"-o {out}: {weights.name} beside it would be replaced, and no export of i2i's shows that it is one's"
+            " weights - choose another name"
+        ) from error
+
+
+def _record(file: ModelBytes, name: str, facts: ExportFacts, path: Path) -> None:
+    """Write the entry point `name` of a model file to `path`."""
+    metadata, tensors = read_model_file(file.path, file.content)
     record = metadata.entry_points[name]
     if isinstance(record, PictureRecord):
-        network = network_of_strength(source, record, tensors, facts.strength)
+        network = network_of_strength(file.path, record, tensors, facts.strength)
     else:
-        network = build_network(source, record, tensors)
+        network = build_network(file.path, record, tensors)
     module = recordable(network, entry_point_of(record), facts.uint8)
     FORMATS[facts.form].write(Recording(module), sealed_metadata(metadata, name, facts), path)
 
 
-def _proven(reference: ImageModel | LatentModel, path: Path, facts: ExportFacts) -> list[ParityRow]:
-    """Load the file at `path` as its users will, and compare it.
+def _proven(reference: ImageModel | LatentModel, path: Path, facts: ExportFacts) -> tuple[str, list[ParityRow]]:
+    """Load the file at `path` as its users will, and compare it; its checksum, and the comparison.
 
     Raises:
         ModelError: it cannot be run, or differs too much.
@@ -159,7 +181,8 @@ def _proven(reference: ImageModel | LatentModel, path: Path, facts: ExportFacts)
             f" {worst.height} pixels, batch {worst.batch}; {MOST_LEVELS:g} is allowed), so no file was written"
             " - export to another format"
         )
-    return rows
+    assert exported.sha256 is not None
+    return exported.sha256, rows
 
 
 @contextlib.contextmanager
@@ -183,12 +206,13 @@ def _all_files(form: ExportForm, path: Path) -> list[Path]:
     return [path, path.with_suffix(".bin")] if form == "openvino" else [path]
 
 
-def _sealed(sha256: str) -> str | None:
+def _sealed(sha256: str) -> tuple[str | None, str | None]:
+    """The seal, or why there is none."""
     try:
-        return seal(sha256)
-    except StorageError:
+        return seal(sha256), None
+    except StorageError as error:
         # The file is as good without: its user says --trust.
-        return None
+        return None, str(error)
 
 
 def _versions(form: ExportForm, version: str) -> dict[str, str]:

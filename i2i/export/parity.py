@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from i2i.core.randomness import generator_of
+from i2i.inference.levels import rounded
 from i2i.inference.runners import Runner
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
@@ -59,7 +60,7 @@ def compare(
             # Not one level can be right.
             difference = float("inf")
         elif uint8:
-            difference = float((_levels(got) - _levels(expected)).abs().max())
+            difference = float((rounded(got) - rounded(expected)).abs().max())
         else:
             difference = float((got - expected).abs().max()) * 127.5
         shown = inputs[0] if isinstance(entry_point, PictureEntryPoint) else expected
@@ -94,7 +95,3 @@ def parity_pictures(batch: int, height: int, width: int) -> Tensor:
     values = 0.6 * (slope[:, :, 0] * down + slope[:, :, 1] * across)
     values = values + 0.4 * torch.rand(batch, 3, height, width, generator=drawn)
     return (values.clamp(0, 1) * 255).round() / 127.5 - 1.0
-
-
-def _levels(pictures: Tensor) -> Tensor:
-    return pictures.add(1.0).mul(127.5).round().clamp(0, 255)

@@ -26,6 +26,7 @@ def load_model(
     runner: str = "auto",
     trust: bool = False,
     worthwhile: bool = False,
+    expected_sha256: str | None = None,
 ) -> ImageModel:
     """Load the model at `path` that translates pictures.
 
@@ -40,14 +41,17 @@ def load_model(
         trust: open a TorchScript or ``.pt2`` file that was not exported here; such files can carry code.
         worthwhile: whether ``auto`` may take seconds to find the fastest engine by a timing, which is remembered; else
             it takes the first that fits.
+        expected_sha256: that of the model when it was first loaded, where it is loaded again.
 
     Raises:
-        ModelError: no model, damaged, written by something else or by a newer version, not trusted, or a generator.
+        ModelError: no model, damaged, written by something else or by a newer version, not trusted, not as expected,
+            or a generator.
         UsageError: no such direction, device or runner, or the model or the runner cannot do what was asked.
     """
     return ImageModel.load(
         Path(path), device, _spelt(direction), precision,
         strength=strength, consistent=consistent, runner=runner, trust=trust, worthwhile=worthwhile,
+        expected_sha256=expected_sha256,
     )  # fmt: skip
 
 
@@ -59,14 +63,19 @@ def load_generator(
     runner: str = "auto",
     trust: bool = False,
     worthwhile: bool = False,
+    expected_sha256: str | None = None,
 ) -> LatentModel:
     """Load the model at `path` that makes pictures out of latents; see `load_model`.
 
     Raises:
-        ModelError: no model, damaged, written by something else or by a newer version, not trusted, or no generator.
+        ModelError: no model, damaged, written by something else or by a newer version, not trusted, not as expected,
+            or no generator.
         UsageError: no such device or runner, or it cannot do what was asked.
     """
-    return LatentModel.load(Path(path), device, precision, runner=runner, trust=trust, worthwhile=worthwhile)
+    return LatentModel.load(
+        Path(path), device, precision,
+        runner=runner, trust=trust, worthwhile=worthwhile, expected_sha256=expected_sha256,
+    )  # fmt: skip
 
 
 def load_any_model(
@@ -80,6 +89,7 @@ def load_any_model(
     runner: str = "auto",
     trust: bool = False,
     worthwhile: bool = False,
+    expected_sha256: str | None = None,
 ) -> ImageModel | LatentModel:
     """Load the model at `path`, whichever of the two kinds it is.
 
@@ -91,12 +101,15 @@ def load_any_model(
         return load_model(
             file, device, direction, precision,
             strength=strength, consistent=consistent, runner=runner, trust=trust, worthwhile=worthwhile,
+            expected_sha256=expected_sha256,
         )  # fmt: skip
     if direction is not None:
         raise UsageError(f"{file}: a generator has no direction {direction!r} - leave it out")
     if strength != 1 or consistent:
         raise UsageError(f"{file}: strength and consistent are for upscalers, this is a generator - leave them out")
-    return load_generator(file, device, precision, runner=runner, trust=trust, worthwhile=worthwhile)
+    return load_generator(
+        file, device, precision, runner=runner, trust=trust, worthwhile=worthwhile, expected_sha256=expected_sha256
+    )
 
 
 def _spelt(direction: str | None) -> str | None:

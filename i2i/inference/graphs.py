@@ -176,7 +176,10 @@ def openvino_model(model: onnx.ModelProto, metadata_text: str = "") -> Any:
 
 
 def _levels(pictures: Tensor) -> Tensor:
-    """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C), rounded to the nearest level."""
+    """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C), rounded to the nearest level.
+
+    As `i2i.inference.levels` does, but nothing in place: engines are to find operations of values alone.
+    """
     levels = pictures.add(1.0).mul(127.5).round().clamp(0.0, 255.0)
     return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,19 @@ from torch import Tensor
 
 from i2i.errors import ModelError, UsageError
 from i2i.inference.consistency import back_project
-from i2i.inference.model_files.forms import sha256_of_model
+from i2i.inference.levels import floats_of, levels_of
+from i2i.inference.model_files.forms import Form
 from i2i.inference.model_files.loading import RunnerSettings, open_model
 from i2i.inference.model_files.model_file import ModelMetadata, PictureRecord, select_entry_point
 from i2i.inference.model_files.strength import check_strength
 from i2i.inference.runners import Runner, RunnerChoice
-from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
+from i2i.inference.runtime import (
+    Precision,
+    engine_failure_as_help,
+    not_finite_message,
+    out_of_memory_as_help,
+    resolve_device,
+)
 from i2i.pipelines.protocol import PictureEntryPoint
 
 _REMEDY = "shrink the picture, use a smaller --batch or --device cpu"
@@ -35,6 +41,10 @@ class ImageModel:
         metadata: what the model file says about itself.
         path: of the model file.
         choice: how the runner was chosen, where there was a choice.
+        sha256: of the model file, as 64 hexadecimal digits, when it was read.
+        strength: of what an upscaler invents, 0 to 1: that of this network.
+        eight_bits: whether the network rounds to 8 bits itself, as an exported graph can.
+        form: of the model file.
 
     Raises:
         UsageError: `consistent` with a network that keeps the size.
@@ -51,6 +61,10 @@ class ImageModel:
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
         choice: RunnerChoice | None = None,
+        sha256: str | None = None,
+        strength: float = 1.0,
+        eight_bits: bool = False,
+        form: Form | None = None,
     ) -> None:
         if consistent and entry_point.scale == 1:
             where = path or "the model"
@@ -65,11 +79,10 @@ class ImageModel:
         self.metadata = metadata
         self.path = path
         self.choice = choice
-
-    @functools.cached_property
-    def sha256(self) -> str | None:
-        """Of the model file, as 64 hexadecimal digits; None without a file."""
-        return None if self.path is None else sha256_of_model(self.path)
+        self.sha256 = sha256
+        self.strength = strength
+        self.eight_bits = eight_bits
+        self.form: Form | None = form
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +105,7 @@ class ImageModel:
 
         Raises:
             OutOfMemoryError: the device cannot hold pictures of this size.
-            ModelError: the network returned numbers that are not finite.
+            ModelError: the network returned numbers that are not finite, or its engine failed.
             ValueError: `images` are something else.
         """
         if images.ndim not in (3, 4) or images.shape[-1] != 3 or images.size == 0 or images.dtype != np.uint8:
@@ -101,15 +114,8 @@ class ImageModel:
 
     def translate_array(self, images: np.ndarray) -> np.ndarray:
         """Like a call of the model, for uint8 or uint16 pictures (N, H, W, 3); the type is kept."""
-        levels = 255 if images.dtype == np.uint8 else 65535
         with out_of_memory_as_help(*images.shape[:3], remedy=_REMEDY):
-            values = torch.from_numpy(images.astype(np.int32 if levels > 255 else np.uint8)).to(self.device)
-            floats = values.permute(0, 3, 1, 2).float().mul_(2.0 / levels).sub_(1.0)
-            translated = self.translate_float(floats)
-            # Rounded, not truncated: truncation darkens every picture by half a level.
-            levelled = translated.add(1.0).mul_(levels / 2.0).round_().clamp_(0, levels)
-            integers = levelled.to(torch.int32 if levels > 255 else torch.uint8)
-            return integers.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(images.dtype, copy=False)
+            return levels_of(self.translate_float(floats_of(images, self.device)), images.dtype)
 
     @torch.inference_mode()
     def translate_float(self, images: Tensor) -> Tensor:
@@ -119,12 +125,13 @@ class ImageModel:
 
         Raises:
             OutOfMemoryError: the device cannot hold pictures of this size.
-            ModelError: the network returned numbers that are not finite.
+            ModelError: the network returned numbers that are not finite, or its engine failed.
         """
         height, width = images.shape[-2:]
         with out_of_memory_as_help(len(images), height, width, _REMEDY):
             images = images.to(self.device, torch.float32)
-            output = self.runner(images)
+            with engine_failure_as_help(self.path, self.runner.name):
+                output = self.runner(images)
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
         return self._corrected(output, images) if self.consistent else output
@@ -148,6 +155,7 @@ class ImageModel:
         runner: str = "auto",
         trust: bool = False,
         worthwhile: bool = False,
+        expected_sha256: str | None = None,
     ) -> ImageModel:
         """Load one entry point of the model at `path` (see `resolve_model`); without a name, the first.
 
@@ -157,16 +165,17 @@ class ImageModel:
             runner: name of an engine, or "auto"; see `i2i.inference.runners`.
             trust: open a file that may carry code; see `i2i.inference.model_files.trust`.
             worthwhile: whether "auto" may take seconds to find the fastest; else it takes the first that fits.
+            expected_sha256: that of the model when it was first loaded, where it is loaded again.
 
         Raises:
-            ModelError: no model, damaged, written by something else or by a newer version, no such kind of model, or
-                not trusted.
+            ModelError: no model, damaged, written by something else or by a newer version, no such kind of model, not
+                trusted, or not as expected.
             UsageError: no such entry point, the device or the runner is not there, or the model or the runner cannot
                 do what was asked.
         """
         check_strength(strength)
         target = resolve_device(device)
-        source = open_model(path, trust=trust)
+        source = open_model(path, trust=trust, expected_sha256=expected_sha256)
         name, record = select_entry_point(source.path, source.metadata, PictureRecord, entry_point)
         settings = RunnerSettings(runner=runner, precision=precision, strength=strength, worthwhile=worthwhile)
         computed, choice, entry = source.runner(record, target, settings)
@@ -181,4 +190,8 @@ class ImageModel:
             metadata=source.metadata,
             path=source.path,
             choice=choice,
+            sha256=source.sha256,
+            strength=source.strength_of(settings),
+            eight_bits=source.eight_bits,
+            form=source.form,
         )

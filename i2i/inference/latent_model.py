@@ -13,10 +13,17 @@ from torch import Tensor
 
 from i2i.errors import DataError, ModelError, UsageError
 from i2i.inference.generation.latents import draw_latents
+from i2i.inference.levels import levels_of
 from i2i.inference.model_files.loading import RunnerSettings, open_model
 from i2i.inference.model_files.model_file import LatentRecord, ModelMetadata, select_entry_point
 from i2i.inference.runners import Runner, RunnerChoice
-from i2i.inference.runtime import Precision, not_finite_message, out_of_memory_as_help, resolve_device
+from i2i.inference.runtime import (
+    Precision,
+    engine_failure_as_help,
+    not_finite_message,
+    out_of_memory_as_help,
+    resolve_device,
+)
 from i2i.pipelines.protocol import LatentEntryPoint
 
 BLOCK = 16
@@ -35,6 +42,7 @@ class LatentModel:
         metadata: what the model file says about itself.
         path: of the model file.
         choice: how the runner was chosen, where there was a choice.
+        sha256: of the model file, as 64 hexadecimal digits, when it was read.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class LatentModel:
         metadata: ModelMetadata | None = None,
         path: Path | None = None,
         choice: RunnerChoice | None = None,
+        sha256: str | None = None,
     ) -> None:
         self.runner = runner
         self.entry_point = entry_point
@@ -53,6 +62,7 @@ class LatentModel:
         self.metadata = metadata
         self.path = path
         self.choice = choice
+        self.sha256 = sha256
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +121,7 @@ class LatentModel:
             DataError: latents of another width or shape, or not finite.
             UsageError: labels missing, or out of range, or given to a model without classes.
             OutOfMemoryError: the device cannot hold a block.
-            ModelError: the network returned numbers that are not finite.
+            ModelError: the network returned numbers that are not finite, or its engine failed.
         """
         rows = self._checked_latents(latents)
         numbers = self._checked_labels(labels, len(rows))
@@ -141,12 +151,11 @@ class LatentModel:
             numbers = torch.full((BLOCK,), int(labels[0]), dtype=torch.int64)
             numbers[:count] = labels
         with out_of_memory_as_help(BLOCK, pixels, pixels, "use a smaller --batch or --device cpu"):
-            output = self.runner(filled, numbers)[:count]
+            with engine_failure_as_help(self.path, self.runner.name):
+                output = self.runner(filled, numbers)[:count]
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
-            # Rounded, not truncated: truncation darkens every picture by half a level.
-            levels = output.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-            return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            return levels_of(output, np.uint8)
 
     def _checked_latents(self, latents: Tensor | np.ndarray) -> Tensor:
         rows = torch.as_tensor(latents)
@@ -188,24 +197,33 @@ class LatentModel:
         runner: str = "auto",
         trust: bool = False,
         worthwhile: bool = False,
+        expected_sha256: str | None = None,
     ) -> LatentModel:
         """Load the generator of the model at `path` (see `resolve_model`).
 
         Args:
-            runner, trust, worthwhile: see `ImageModel.load`.
+            runner, trust, worthwhile, expected_sha256: see `ImageModel.load`.
 
         Raises:
-            ModelError: no model, damaged, written by something else or by a newer version, no generator, or not
-                trusted.
+            ModelError: no model, damaged, written by something else or by a newer version, no generator, not
+                trusted, or not as expected.
             UsageError: the device or the runner is not there, or it cannot do what was asked.
         """
         target = resolve_device(device)
-        source = open_model(path, trust=trust)
+        source = open_model(path, trust=trust, expected_sha256=expected_sha256)
         name, record = select_entry_point(source.path, source.metadata, LatentRecord)
         settings = RunnerSettings(runner=runner, precision=precision, worthwhile=worthwhile)
         computed, choice, entry = source.runner(record, target, settings)
         assert isinstance(entry, LatentEntryPoint)
-        return cls(computed, entry, name=name, metadata=source.metadata, path=source.path, choice=choice)
+        return cls(
+            computed,
+            entry,
+            name=name,
+            metadata=source.metadata,
+            path=source.path,
+            choice=choice,
+            sha256=source.sha256,
+        )
 
 
 @contextlib.contextmanager

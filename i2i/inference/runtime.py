@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from i2i.errors import I2IError, OutOfMemoryError, UsageError
+from i2i.errors import I2IError, ModelError, OutOfMemoryError, UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 # "can't allocate memory" (PyTorch), "bad_alloc" (all of them), "Failed to allocate memory" (ONNX Runtime).
@@ -83,6 +83,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _WANT_OF_MEMORY)
+
+
+@contextlib.contextmanager
+def engine_failure_as_help(path: Path | None, engine: str) -> Iterator[None]:
+    """Turn what an engine raises, all but want of memory, into an error that names the model and the engine."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(
+            f"{path or 'the model'}: {engine} cannot compute it ({reason}) - try another --runner or --device cpu"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ def test_without_a_key_it_says_that_trust_is_needed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "file" / "below"))
     run(write_upscaler(tmp_path / "model.safetensors"), "torchscript", tmp_path / "m.pt")
-    assert "--trust" in capsys.readouterr().out.splitlines()[2]
+    said = capsys.readouterr().out.splitlines()[2]
+    assert "--trust" in said and f"{tmp_path / 'file' / 'below' / 'export_key'}: " in said and "I2I_CONFIG" in said

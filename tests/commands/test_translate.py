@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from PIL import Image
 
 from i2i.cli import main
 from i2i.commands import translate as command
-from i2i.errors import I2IError, PartialFailureError, UsageError
+from i2i.errors import I2IError, ModelError, PartialFailureError, UsageError
+from i2i.inference import load_model
 from i2i.inference.image_model import ImageModel
 from i2i.inference.translation.ledger import LEDGER_NAME
 from tests.inference.models import write_constant_model, write_generator, write_nearest_upscaler, write_upscaler
@@ -436,3 +439,45 @@ def test_a_video_that_fails_is_one_of_several(
         command.run(model, [folder / "odd.png", tmp_path / "x.mp4"], tmp_path / "out", device="cpu", runner="torch")
     assert "x.mp4: no video in it (no such thing)" in capsys.readouterr().err
     assert [path.name for path in results(tmp_path / "out")] == ["odd.png"]
+
+
+# What the file of the model may do meanwhile, and what it may not
+
+
+def test_the_way_out_for_large_pictures_is_the_same_model_or_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(model, "cpu", runner="torch")
+    options: Any = SimpleNamespace(runner="auto", precision="fp32", strength=1.0, consistent=False, trust=False)
+    way_out = command._large_model(loaded, options)
+    assert way_out is not None and way_out() is way_out(), "loaded once for pictures and videos together"
+    again = command._large_model(loaded, options)
+    write_constant_model(model / "model.safetensors", {"AtoB": GREEN, "BtoA": RED})
+    assert again is not None
+    with pytest.raises(ModelError, match="changed since it was first read - run again"):
+        again()
+    monkeypatch.setattr(loaded, "form", "onnx")
+    assert command._large_model(loaded, options) is None, "PyTorch does not open it"
+    options.runner = "torch"
+    assert command._large_model(load_model(model, "cpu", runner="torch"), options) is None, "asked for by name"
+
+
+def test_the_list_names_the_strength_that_the_model_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exported(*arguments: Any, **options: Any) -> ImageModel:
+        loaded = load_model(*arguments, **options)
+        loaded.strength = 0.25
+        return loaded
+
+    monkeypatch.setattr("i2i.inference.load_model", exported)
+    upscaler = write_upscaler(tmp_path / "up.safetensors")
+    command.run(upscaler, [folder / "dot.png"], tmp_path / "out", device="cpu", runner="torch", json=True)
+    maker = json.loads((tmp_path / "out" / LEDGER_NAME).read_text().splitlines()[0])
+    assert (maker["strength"], json.loads(capsys.readouterr().out)["strength"]) == (0.25, 0.25)
+
+
+def test_a_list_of_results_that_cannot_be_written_is_found_before_anything_is_computed(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / LEDGER_NAME).mkdir(parents=True)
+    assert translate("-m", model, folder, "-o", tmp_path / "out", "--runner", "torch") == 1
+    assert results(tmp_path / "out") == []

@@ -24,8 +24,9 @@ from i2i.export.formats import FORMATS, Recording
 from i2i.files import sha256_of_file
 from i2i.inference import ImageModel, LatentModel, load_any_model
 from i2i.inference.model_files.exported_metadata import ExportForm, parse_exported_metadata
-from i2i.inference.model_files.forms import archived_text, form_of, sha256_of_model
+from i2i.inference.model_files.forms import archived_text, form_of
 from i2i.inference.model_files.loading import read_any_metadata
+from i2i.inference.model_files.model_bytes import read_model_bytes
 from i2i.inference.model_files.trust import is_sealed, report_path
 from tests.inference.models import write_constant_model, write_generator, write_upscaler
 
@@ -58,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ExportForm], Mad
         if form not in done:
             out = folder / form / f"m{FORMS[form]}"
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("I2I_CACHE", str(folder / "cache"))
+                patch.setenv("I2I_CONFIG", str(folder / "cache"))
                 done[form] = Made(source, out, export_model(source, form, out, strength=0.25), folder / "cache")
         return done[form]
 
@@ -80,7 +81,7 @@ def test_the_file_gives_what_the_model_gives(
 ) -> None:
     source, out, report, cache = made(form)
     # No trust needs to be given: this user made it.
-    monkeypatch.setenv("I2I_CACHE", str(cache))
+    monkeypatch.setenv("I2I_CONFIG", str(cache))
     exported, model = load_any_model(out, "cpu"), load_any_model(source, "cpu", strength=0.25, runner="torch")
     assert isinstance(exported, ImageModel) and isinstance(model, ImageModel)
     assert (form_of(out), exported.name, exported.entry_point.scale) == (form, "upscale", 2)
@@ -102,7 +103,7 @@ def test_what_is_written_beside_it(form: ExportForm, made: Callable[[ExportForm]
     assert names(out.parent) == {*(file.name for file in files), f"{out.name}.json"}
     written = json.loads(report_path(out).read_text())
     assert written == json.loads(json.dumps(as_json(report)))
-    assert written["sha256"] == sha256_of_model(out)
+    assert written["sha256"] == read_model_bytes(out).sha256
     assert written["source_sha256"] == sha256_of_file(source)
     assert written["versions"]["i2i"] == i2i.__version__ and written["versions"]["torch"] == torch.__version__
     assert written["bytes"] == sum(file.stat().st_size for file in files)
@@ -135,7 +136,7 @@ def test_one_direction_is_exported(tmp_path: Path) -> None:
     colours = {"AtoB": (200.0, 40.0, 40.0), "BtoA": (40.0, 200.0, 40.0)}
     two_way, out = write_constant_model(tmp_path / "run" / "model.safetensors", colours), tmp_path / "m.pt"
     export_model(two_way, "torchscript", out, direction="BtoA")
-    metadata, facts = parse_exported_metadata(out, archived_text(out, "i2i"))
+    metadata, facts = parse_exported_metadata(out, archived_text(out, out.read_bytes(), "i2i"))
     assert list(metadata.entry_points) == ["BtoA"] and facts.form == "torchscript"
     picture = load_any_model(out, "cpu")(np.zeros((5, 6, 3), np.uint8))
     assert picture[0, 0].tolist() == [40, 200, 40]
@@ -169,7 +170,7 @@ def test_a_full_disk_leaves_what_was_there(
     out = tmp_path / "old" / f"m{FORMS[form]}"
     out.parent.mkdir()
     for file in (out, out.with_suffix(".bin"), report_path(out)):
-        file.write_text(f"old {file.name}")
+        file.write_text(f"<old><i2i value='{file.name}'/></old>")
 
     def write_a_part(recording: Recording, text: str, path: Path) -> None:
         path.write_bytes(b"half")
@@ -181,7 +182,7 @@ def test_a_full_disk_leaves_what_was_there(
     with pytest.raises(StorageError, match="No space left"):
         export_model(upscaler, form, out)
     assert len(names(out.parent)) == 3
-    assert all(path.read_text() == f"old {path.name}" for path in out.parent.iterdir())
+    assert all(path.read_text() == f"<old><i2i value='{path.name}'/></old>" for path in out.parent.iterdir())
 
 
 @pytest.mark.parametrize("form", ["torchscript", "pt2"])
@@ -189,16 +190,17 @@ def test_files_that_can_carry_code_are_known_again(
     form: ExportForm, made: Callable[[ExportForm], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, original, _, cache = made(form)
-    monkeypatch.setenv("I2I_CACHE", str(cache))
+    monkeypatch.setenv("I2I_CONFIG", str(cache))
     out = tmp_path / original.name
     out.write_bytes(original.read_bytes())
-    assert is_sealed(original) and not is_sealed(out)
+    sha256 = sha256_of_file(out)
+    assert is_sealed(original, sha256) and not is_sealed(out, sha256)
     report_path(out).write_bytes(report_path(original).read_bytes())
-    assert is_sealed(out)
+    assert is_sealed(out, sha256)
     content = bytearray(out.read_bytes())
     content[len(content) // 2] ^= 1
     out.write_bytes(content)
-    assert not is_sealed(out)
+    assert not is_sealed(out, sha256_of_file(out))
     with pytest.raises(ModelError):
         load_any_model(out, "cpu")
 
@@ -207,9 +209,10 @@ def test_without_a_key_the_file_is_made_all_the_same(
     upscaler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "file" / "below"))
     report = export_model(upscaler, "torchscript", tmp_path / "m.pt")
-    assert report.seal is None
+    assert report.seal is None and report.unsealed is not None
+    assert "export_key" in report.unsealed and "I2I_CONFIG" in report.unsealed
     with pytest.raises(ModelError, match="--trust"):
         load_any_model(tmp_path / "m.pt", "cpu")
     assert load_any_model(tmp_path / "m.pt", "cpu", trust=True).name == "upscale"
@@ -262,3 +265,50 @@ def test_openvino_that_is_not_there_is_said_first(
     with pytest.raises(UsageError, match=r"i2i\[openvino\]"):
         export_model(upscaler, "openvino", tmp_path / "m.xml")
     assert names(tmp_path) <= {"model.safetensors"}
+
+
+@needs_openvino
+def test_weights_of_others_are_not_replaced(upscaler: Path, tmp_path: Path) -> None:
+    out, weights = tmp_path / "m.xml", tmp_path / "m.bin"
+    weights.write_bytes(b"a disk image")
+    for text in (None, "<net/>", "no graph"):
+        if text is not None:
+            out.write_text(text)
+        with pytest.raises(UsageError, match=r"m\.bin beside it would be replaced, .* choose another name"):
+            export_model(upscaler, "openvino", out)
+        assert weights.read_bytes() == b"a disk image"
+    weights.unlink()
+    export_model(upscaler, "openvino", out)
+    first = weights.read_bytes()
+    # Its own it may replace.
+    export_model(upscaler, "openvino", out)
+    assert weights.read_bytes() == first
+
+
+def test_a_model_that_is_replaced_meanwhile_is_not_mixed(
+    upscaler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sha256_of_file(upscaler)
+    another = write_upscaler(tmp_path / "another.safetensors", with_pixel_network=False)
+    load, record = exporting.load_any_model, exporting._record
+
+    def replaced_after_the_first_reading(*arguments: object, **named: object) -> object:
+        another.replace(upscaler)
+        return load(*arguments, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "load_any_model", replaced_after_the_first_reading)
+        with pytest.raises(ModelError, match="changed since it was first read - run again"):
+            export_model(upscaler, "torchscript", tmp_path / "m.pt")
+    assert not (tmp_path / "m.pt").exists()
+
+    def replaced_before_the_recording(*arguments: object) -> None:
+        write_constant_model(upscaler, {"AtoB": (1, 2, 3)})
+        record(*arguments)  # type: ignore[arg-type]
+
+    upscaler = write_upscaler(tmp_path / "model.safetensors")
+    assert sha256_of_file(upscaler) == before
+    monkeypatch.setattr(exporting, "_record", replaced_before_the_recording)
+    report = export_model(upscaler, "torchscript", tmp_path / "m.pt")
+    assert report.source_sha256 == before != sha256_of_file(upscaler)
+    assert report.levels <= 1

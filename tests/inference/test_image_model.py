@@ -177,9 +177,15 @@ def test_out_of_memory_names_the_size(error: Exception) -> None:
         model_of(Failing(error))(pictures(8, 16))
 
 
-def test_other_errors_of_a_network_are_not_disguised() -> None:
-    with pytest.raises(RuntimeError, match="weight of size"):
-        model_of(Failing(RuntimeError("weight of size 3")))(pictures(8, 16))
+def test_what_an_engine_cannot_do_names_it_in_one_line() -> None:
+    with pytest.raises(ModelError, match=r"torch cannot compute it \(cuDNN error: FAILED\) - try another") as caught:
+        model_of(Failing(RuntimeError("cuDNN error:\nFAILED")))(pictures(8, 16))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_mistakes_of_a_network_are_not_disguised() -> None:
+    with pytest.raises(TypeError, match="no number"):
+        model_of(Failing(TypeError("no number")))(pictures(8, 16))
 
 
 def test_a_loaded_model_gives_the_bits_of_the_network(two_way_model: Path) -> None:

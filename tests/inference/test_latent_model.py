@@ -198,10 +198,10 @@ def test_bf16_is_close_to_fp32_and_really_another_arithmetic() -> None:
     assert 0 < np.abs(exact - rough).mean() < 5
 
 
-def test_lack_of_memory_names_the_size_and_other_errors_are_not_disguised() -> None:
+def test_lack_of_memory_names_the_size_and_other_failures_name_the_engine() -> None:
     with pytest.raises(OutOfMemoryError, match="16 pictures of 28x28 pixels - use a smaller --batch"):
         model_of(MLP, network=Failing(MemoryError()))(torch.zeros(1, 5))
-    with pytest.raises(RuntimeError, match="weight of size"):
+    with pytest.raises(ModelError, match=r"torch cannot compute it \(weight of size 3\)"):
         model_of(MLP, network=Failing(RuntimeError("weight of size 3")))(torch.zeros(1, 5))
 
 

@@ -235,4 +235,6 @@ def table(result: Mapping[str, Any]) -> Sequence[str]:
             f"    {row['seams_in']}: at most {row['largest_difference']} levels apart,"
             f" {100 * row['share_that_differs']:.3f} % of the values differ",
         ]
+    if result["precision"] != "fp32":
+        lines.append(f"  in {result['precision']} parts and wholes are rounded differently; one level holds in fp32")
     return lines

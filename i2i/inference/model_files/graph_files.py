@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from i2i.inference.model_files.forms import SUPPORTED
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
-def onnx_text(path: Path) -> str:
+def onnx_text(path: Path, content: bytes) -> str:
     """The metadata text in an ONNX file, after a check that the graph is all in it and made of standard operators.
+
+    Args:
+        path: of the file, which only errors name.
 
     Raises:
         ModelError: damaged, without metadata, with weights in other files, or with operators of its own.
@@ -26,9 +30,7 @@ def onnx_text(path: Path) -> str:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model(path, load_external_data=False)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
+        model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged or not an ONNX file - copy it anew") from error
     texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
@@ -57,19 +59,20 @@ def _tensors_in(message: Message) -> Iterator[Any]:
                 yield from _tensors_in(part)
 
 
-def openvino_text(path: Path) -> str:
+def openvino_text(path: Path, content: bytes) -> str:
     """The metadata text in an OpenVINO ``.xml``.
+
+    Args:
+        path: of the file; the weights lie beside it.
 
     Raises:
         ModelError: damaged, without metadata, or without the ``.bin`` beside it.
     """
     text = None
     try:
-        for _, element in ElementTree.iterparse(path):
+        for _, element in ElementTree.iterparse(io.BytesIO(content)):
             if element.tag == METADATA_KEY:
                 text = element.get("value")
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
     except (ElementTree.ParseError, ValueError) as error:
         raise ModelError(f"{path}: damaged or not an OpenVINO file ({error}) - copy it anew") from error
     if text is None:

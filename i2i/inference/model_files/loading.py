@@ -5,8 +5,8 @@ Nothing in a file is unpickled or run before it is known to be one that may be: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from i2i.errors import ModelError, OutOfMemoryError, UsageError
 from i2i.inference.model_files.exported_metadata import METADATA_KEY, ExportFacts, parse_exported_metadata
-from i2i.inference.model_files.forms import Form, archived_text, form_of, sha256_of_model
+from i2i.inference.model_files.forms import Form, archived_text, form_of
 from i2i.inference.model_files.graph_files import onnx_text, openvino_text
+from i2i.inference.model_files.model_bytes import ModelBytes, read_model_bytes
 from i2i.inference.model_files.model_file import (
     EntryPointRecord,
     LatentRecord,
@@ -52,13 +53,28 @@ class RunnerSettings:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model file that was looked into; nothing of it runs yet."""
+    """A model file that was read and looked into; nothing of it runs yet."""
 
     path: Path
     form: Form
     metadata: ModelMetadata
+    sha256: str
+    """Of the bytes that were read."""
     export: ExportFacts | None = None
     """How it was exported; None for a ``.safetensors``."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    """Of a ``.safetensors``."""
+    file: ModelBytes | None = None
+    """What an engine reads; None for a ``.safetensors``."""
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether the file's graph takes and gives uint8."""
+        return self.export is not None and self.export.uint8
+
+    def strength_of(self, settings: RunnerSettings) -> float:
+        """Of the network that `runner` makes: an exported file has its own."""
+        return settings.strength if self.export is None else self.export.strength
 
     def runner(
         self, record: EntryPointRecord, device: torch.device, settings: RunnerSettings
@@ -73,11 +89,11 @@ class ModelSource:
         names = candidates(self.form, device, settings.precision, settings.runner)
         entry = entry_point_of(record)
         computation = Computation(
-            path=self.path,
             form=self.form,
             entry_point=entry,
             network=self._network_of(record, settings.strength) if self.form == "safetensors" else None,
-            uint8=self.export is not None and self.export.uint8,
+            file=self.file,
+            uint8=self.eight_bits,
         )
 
         def builder(name: str) -> Callable[[], Runner]:
@@ -87,7 +103,7 @@ class ModelSource:
             choice, runner = choose_runner(
                 {name: builder(name) for name in names},
                 _example(entry, device),
-                sha256=lambda: sha256_of_model(self.path),
+                sha256=lambda: self.sha256,
                 device=device,
                 precision=settings.precision,
                 variant=(record.network, settings.strength),
@@ -113,34 +129,43 @@ class ModelSource:
             )
 
     def _network_of(self, record: EntryPointRecord, strength: float) -> Callable[[], nn.Module]:
-        # Read and checked once, however many engines are tried.
-        _, tensors = read_model_file(self.path)
-
         def build() -> nn.Module:
             if isinstance(record, PictureRecord):
-                return network_of_strength(self.path, record, tensors, strength)
-            return build_network(self.path, record, tensors)
+                return network_of_strength(self.path, record, self.tensors, strength)
+            return build_network(self.path, record, self.tensors)
 
         return build
 
 
-def open_model(path: Path | str, *, trust: bool = False) -> ModelSource:
-    """Look into the model that `path` means: a run folder, a checkpoint folder or a file.
+def open_model(path: Path | str, *, trust: bool = False, expected_sha256: str | None = None) -> ModelSource:
+    """Read the model that `path` means: a run folder, a checkpoint folder or a file.
+
+    The file is read once; all that is checked, run and recorded is of these bytes.
 
     Args:
         trust: open a file that may carry code although nobody knows who made it. Without it only those are opened
             that this user exported.
+        expected_sha256: what `ModelSource.sha256` was when the file was first opened, where it is opened again.
 
     Raises:
-        ModelError: no model, damaged, written by something else or by a newer version, or not trusted.
+        ModelError: no model, damaged, written by something else or by a newer version, not trusted, or not as
+            expected.
     """
-    source = _look_into(path)
-    if source.form in ("torchscript", "pt2") and not trust and not is_sealed(source.path):
+    place = resolve_model(Path(path))
+    file = read_model_bytes(place)
+    if expected_sha256 is not None and file.sha256 != expected_sha256:
+        raise ModelError(f"{place}: changed since it was first read - run again")
+    form = form_of(place, file.content)
+    if form == "safetensors":
+        metadata, tensors = read_model_file(place, file.content)
+        return ModelSource(place, form, metadata, file.sha256, tensors=tensors)
+    metadata, facts = _exported_metadata(place, form, file.content)
+    if form in ("torchscript", "pt2") and not trust and not is_sealed(place, file.sha256):
         raise ModelError(
-            f"{source.path}: a {source.form} file can carry code, and this one was not exported here"
+            f"{place}: a {form} file can carry code, and this one was not exported here"
             " - give --trust if you know who made it, or use a .safetensors or .onnx"
         )
-    return source
+    return ModelSource(place, form, metadata, file.sha256, facts, file=file)
 
 
 def read_any_metadata(path: Path | str) -> ModelMetadata:
@@ -149,7 +174,15 @@ def read_any_metadata(path: Path | str) -> ModelMetadata:
     Raises:
         ModelError: as `open_model`; nothing needs trust to be read.
     """
-    return _look_into(path).metadata
+    file = resolve_model(Path(path))
+    form = form_of(file)
+    if form == "safetensors":
+        return read_metadata(file)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror or error} - check the file") from error
+    return _exported_metadata(file, form, content)[0]
 
 
 def entry_point_of(record: EntryPointRecord) -> EntryPoint:
@@ -159,19 +192,14 @@ def entry_point_of(record: EntryPointRecord) -> EntryPoint:
     return PictureEntryPoint(record.network, record.generator, record.domains, record.scale, record.pixel_network)
 
 
-def _look_into(path: Path | str) -> ModelSource:
-    file = resolve_model(Path(path))
-    form = form_of(file)
-    if form == "safetensors":
-        return ModelSource(file, form, read_metadata(file))
+def _exported_metadata(path: Path, form: Form, content: bytes) -> tuple[ModelMetadata, ExportFacts]:
     if form == "onnx":
-        text = onnx_text(file)
+        text = onnx_text(path, content)
     elif form == "openvino":
-        text = openvino_text(file)
+        text = openvino_text(path, content)
     else:
-        text = archived_text(file, METADATA_KEY)
-    metadata, facts = parse_exported_metadata(file, text)
-    return ModelSource(file, form, metadata, facts)
+        text = archived_text(path, content, METADATA_KEY)
+    return parse_exported_metadata(path, text)
 
 
 def _example(entry: EntryPoint, device: torch.device) -> tuple[Tensor | None, ...]:

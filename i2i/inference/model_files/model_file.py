@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSettings
@@ -29,6 +29,7 @@ from i2i.core.image_shape import ImageShape
 from i2i.errors import ModelError, UsageError
 from i2i.files import atomic_path
 from i2i.inference.model_files.forms import SUPPORTED, form_of
+from i2i.inference.model_files.model_bytes import read_model_bytes
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
 FORMAT_VERSION = 3
@@ -190,8 +191,9 @@ def read_metadata(path: Path) -> ModelMetadata:
     Raises:
         ModelError: unreadable, written by something else or by a newer version.
     """
-    with _opened(path) as (_, sealed):
-        text, _ = _unsealed(path, sealed)
+    with _damage_as_help(path), safe_open(path, "pt", device="cpu") as file:
+        sealed = _entry_in(path, file.metadata())
+    text, _ = _unsealed(path, sealed)
     return _parse_metadata(path, text)
 
 
@@ -222,14 +224,22 @@ def select_entry_point(
     return name, found[name]
 
 
-def read_model_file(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
+def read_model_file(path: Path, content: bytes | None = None) -> tuple[ModelMetadata, dict[str, Tensor]]:
     """Read metadata and tensors of the model file at `path` after checking them against the checksum.
+
+    Args:
+        content: of the file, where it was read already.
 
     Raises:
         ModelError: unreadable, damaged, written by something else or by a newer version.
     """
-    with _opened(path) as (file, sealed):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    # At once, for the file may be replaced by a training that goes on: metadata and tensors must be of one.
+    held = read_model_bytes(path).content if content is None else content
+    with _damage_as_help(path):
+        tensors = load(held)
+        # The library gives no metadata of bytes; what they are it has checked by now.
+        header = json.loads(held[8 : 8 + int.from_bytes(held[:8], "little")])
+        sealed = _entry_in(path, header.get("__metadata__"))
     text, checksum = _unsealed(path, sealed)
     if checksum != _checksum(text, tensors):
         raise ModelError(f"{path}: damaged, the checksum does not match - copy it anew or take another checkpoint")
@@ -310,18 +320,19 @@ def _record(entry: EntryPoint) -> EntryPointRecord:
     )
 
 
+def _entry_in(path: Path, metadata: Mapping[str, str] | None) -> str:
+    if not metadata or _METADATA_KEY not in metadata:
+        raise ModelError(f"{path}: a safetensors file without i2i's metadata - {SUPPORTED}, or try i2i convert")
+    return metadata[_METADATA_KEY]
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """The open file and its metadata entry; what goes wrong with it becomes help."""
+def _damage_as_help(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, "pt", device="cpu") as file:
-            header: dict[str, str] = file.metadata() or {}
-            if _METADATA_KEY not in header:
-                raise ModelError(f"{path}: a safetensors file without i2i's metadata - {SUPPORTED}, or try i2i convert")
-            yield file, header[_METADATA_KEY]
+        yield
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
-    except (SafetensorError, ValueError, RuntimeError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
 
 

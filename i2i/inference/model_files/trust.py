@@ -16,15 +16,22 @@ import stat
 import tempfile
 from pathlib import Path
 
-from i2i.data.cache import default_cache_folder
 from i2i.errors import StorageError
-from i2i.files import sha256_of_file
 
 _KEY_FILE = "export_key"
 _KEY_BYTES = 32
 # What is sealed says what it is, so that no other use of the key could ever pass for this one.
 _PURPOSE = b"i2i exported file\n"
 _LONGEST_REPORT = 1 << 20
+
+
+def config_folder() -> Path:
+    """``$I2I_CONFIG``, ``$XDG_CONFIG_HOME/i2i`` or ``~/.config/i2i``: what must stay, unlike a cache."""
+    configured, common = os.environ.get("I2I_CONFIG"), os.environ.get("XDG_CONFIG_HOME")
+    if configured:
+        return Path(configured)
+    # As the convention has it, a relative path there means nothing.
+    return (Path(common) if common and Path(common).is_absolute() else Path("~/.config").expanduser()) / "i2i"
 
 
 def report_path(path: Path) -> Path:
@@ -38,27 +45,29 @@ def seal(sha256: str) -> str:
     Raises:
         StorageError: there is no key that this user alone can read, and none can be made.
     """
-    file = default_cache_folder() / _KEY_FILE
+    file = config_folder() / _KEY_FILE
     try:
         key = _read_key(file)
         if key is None:
             _make_key(file)
             key = _read_key(file)
     except OSError as error:
-        raise StorageError(f"{file}: {error.strerror or error} - choose another cache folder with I2I_CACHE") from error
+        raise StorageError(f"{file}: {error.strerror or error} - choose another folder with I2I_CONFIG") from error
     if key is None:
         raise StorageError(f"{file}: damaged, or others can read or have written it - delete it")
     return _seal(key, sha256)
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether this user's own i2i exported the file at `path` and nobody has changed it since."""
+def is_sealed(path: Path, sha256: str) -> bool:
+    """Whether this user's own i2i exported what has this checksum, by the report beside `path`.
+
+    The checksum must be that of the bytes that are going to run: the file may be replaced at any moment.
+    """
     try:
-        key = _read_key(default_cache_folder() / _KEY_FILE)
+        key = _read_key(config_folder() / _KEY_FILE)
         with report_path(path).open("rb") as file:
             found = json.loads(file.read(_LONGEST_REPORT))["seal"]
-        # The file is read last: it may be large.
-        return key is not None and isinstance(found, str) and _fits(key, found, sha256_of_file(path))
+        return key is not None and isinstance(found, str) and _fits(key, found, sha256)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return False
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -131,12 +132,13 @@ def write_picture(
 
     Raises:
         DataError: the format cannot hold a picture of this size.
+        OutOfMemoryError: too little memory to encode it.
         StorageError: the file cannot be written.
     """
     height, width = picture.rgb.shape[:2]
     check_format_holds(path, width, height, format)
-    fitted = _fit_to_format(picture, format)
     try:
+        fitted = _fit_to_format(picture, format)
         if format == "tiff" or (format == "png" and fitted.bits == 16):
             # Pillow has no colours of 16 bits, nor TIFFs beyond four gigabytes.
             with open_strips(path, strip_layout(fitted, width, height), format) as strips:
@@ -218,10 +220,9 @@ def _decode_eight_bit(
 def _samples(image: Image.Image, mode: Literal["RGB", "RGBA"]) -> np.ndarray:
     """The pixels as (H, W, 3 or 4), converted some rows at a time: of a large picture there are copies enough."""
     samples = np.empty((image.height, image.width, len(mode)), np.uint8)
-    step = max(1, _ROWS_PIXELS // image.width)
-    for start in range(0, image.height, step):
-        stop = min(start + step, image.height)
-        samples[start:stop] = np.asarray(image.crop((0, start, image.width, stop)).convert(mode))
+    for rows in _row_blocks(samples):
+        stop = min(rows.stop, image.height)
+        samples[rows] = np.asarray(image.crop((0, rows.start, image.width, stop)).convert(mode))
     return samples
 
 
@@ -274,15 +275,11 @@ def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _fit_to_format(picture: Picture, format: OutputFormat) -> Picture:
     """Reduce the picture to what `format` can hold, with a note on each loss."""
+    if format not in ("png", "tiff"):
+        picture = in_eight_bits(picture, f"for {format}")
     notes = list(picture.notes)
-    if picture.bits == 16 and format not in ("png", "tiff"):
-        alpha = None if picture.alpha is None else _to_eight_bits(picture.alpha)
-        picture = replace(picture, rgb=_to_eight_bits(picture.rgb), alpha=alpha)
-        notes.append(f"16 bits rounded to 8 for {format}")
     if picture.alpha is not None and format == "jpg":
-        weight = picture.alpha[..., None].astype(np.float32) / 255.0
-        blended = picture.rgb * weight + 255.0 * (1.0 - weight)
-        picture = replace(picture, rgb=np.rint(blended).astype(np.uint8), alpha=None)
+        picture = replace(picture, rgb=_on_white(picture.rgb, picture.alpha), alpha=None)
         notes.append("transparency laid on white for jpg")
     if picture.exif is not None and format == "jpg" and len(picture.exif) > _JPEG_EXIF_BYTES:
         picture = replace(picture, exif=None)
@@ -290,9 +287,36 @@ def _fit_to_format(picture: Picture, format: OutputFormat) -> Picture:
     return replace(picture, notes=tuple(notes))
 
 
+def in_eight_bits(picture: Picture, reason: str) -> Picture:
+    """A picture of 16 bits rounded to 8, with a note on that which ends in the `reason`; any other as it is."""
+    if picture.bits == 8:
+        return picture
+    alpha = None if picture.alpha is None else _to_eight_bits(picture.alpha)
+    notes = (*picture.notes, f"16 bits rounded to 8 {reason}")
+    return replace(picture, rgb=_to_eight_bits(picture.rgb), alpha=alpha, notes=notes)
+
+
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    # 65535 / 255 = 257 exactly; + 128 rounds.
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    rounded = np.empty(values.shape, np.uint8)
+    for rows in _row_blocks(values):
+        # 65535 / 255 = 257 exactly; + 128 rounds.
+        rounded[rows] = (values[rows].astype(np.uint32) + 128) // 257
+    return rounded
+
+
+def _on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of 8 bits laid on white where `alpha` (H, W) lets it through."""
+    blended = np.empty_like(rgb)
+    for rows in _row_blocks(rgb):
+        weight = alpha[rows, :, None].astype(np.float32) / 255.0
+        blended[rows] = np.rint(rgb[rows] * weight + 255.0 * (1.0 - weight))
+    return blended
+
+
+def _row_blocks(values: np.ndarray) -> Iterator[slice]:
+    """All rows, some at a time: of a large picture there are copies enough."""
+    step = max(1, _ROWS_PIXELS // values.shape[1])
+    yield from (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def strip_layout(picture: Picture, width: int, height: int) -> StripLayout:

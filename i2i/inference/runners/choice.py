@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -103,21 +104,25 @@ def time_runners(
     """
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
-    errors: list[Exception] = []
+    first_error: Exception | None = None
     best: Runner | None = None
-    # Each runner is let go before the next one is made, unless it is the fastest so far: weights are large.
     for name, build in builders.items():
+        # Let go before the next one is made, unless it is the fastest so far: weights are large.
+        runner = None
         try:
             runner = build()
             seconds[name] = _seconds(runner, example)
         except (I2IError, RuntimeError, MemoryError) as error:
             failed[name] = " ".join(str(error).split())[:200] or type(error).__name__
-            errors.append(error)
+            # Of what was being built or run when it failed, the traceback would keep all.
+            traceback.clear_frames(error.__traceback__)
+            first_error = first_error or error
             continue
         if seconds[name] == min(seconds.values()):
             best = runner
     if best is None:
-        raise errors[0]
+        assert first_error is not None
+        raise first_error
     picture = example[0]
     pixels = (picture.shape[-2], picture.shape[-1]) if picture is not None and picture.ndim == 4 else None
     chosen = min(seconds, key=lambda name: seconds[name])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
+from i2i.inference.levels import pixels_of
 from i2i.inference.model_files.forms import Form
+from i2i.inference.model_files.model_bytes import ModelBytes
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 class Computation:
     """One entry point of a model file."""
 
-    path: Path
     form: Form
     entry_point: EntryPoint
     network: Callable[[], nn.Module] | None = None
     """Builds the network with its weights anew; only a ``.safetensors`` has one."""
+    file: ModelBytes | None = None
+    """All that a ``.safetensors`` has not: a graph to be read by the engine."""
     uint8: bool = False
     """Whether the file's graph takes and gives uint8 (N, H, W, C)."""
 
@@ -39,6 +40,12 @@ class Computation:
         """The network; only of a ``.safetensors``."""
         assert self.network is not None
         return self.network()
+
+    @property
+    def graph(self) -> ModelBytes:
+        """The file to be read by the engine; all but a ``.safetensors`` have one."""
+        assert self.file is not None
+        return self.file
 
     @functools.cached_property
     def recorded(self) -> onnx.ModelProto:
@@ -57,14 +64,13 @@ class Computation:
     @property
     def without_weights(self) -> Computation:
         """The same for runners to keep, which need no second copy of the weights."""
-        return replace(self, network=None)
+        return replace(self, network=None, file=None)
 
     def to_graph(self, *inputs: Tensor | None) -> list[Tensor]:
         """A runner's inputs as the file's graph takes them, on the same device."""
         given = [value for value in inputs if value is not None]
         if self.uint8 and self.takes_pictures:
-            levels = given[0].add(1.0).mul_(127.5).round_().clamp_(0, 255)
-            return [levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()]
+            return [pixels_of(given[0])]
         return [value.contiguous() for value in given]
 
     def from_graph(self, output: Tensor) -> Tensor:

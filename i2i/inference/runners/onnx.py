@@ -45,7 +45,8 @@ class OnnxRunner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Pictures have many sizes: remembered plans for each would only keep memory.
         options.enable_mem_pattern = False
-        model = str(computation.path) if computation.form == "onnx" else computation.recorded.SerializeToString()
+        from_file = computation.form == "onnx"
+        model = computation.graph.content if from_file else computation.recorded.SerializeToString()
         self._session = _session(onnxruntime, model, options, _providers(device))
         self._names = [given.name for given in self._session.get_inputs()]
 
@@ -76,7 +77,7 @@ def _providers(device: torch.device) -> list[Any]:
 
 
 def _session(
-    module: Any, model: str | bytes, options: onnxruntime.SessionOptions, providers: list[Any]
+    module: Any, model: bytes, options: onnxruntime.SessionOptions, providers: list[Any]
 ) -> onnxruntime.InferenceSession:
     try:
         return module.InferenceSession(model, options, providers=providers)

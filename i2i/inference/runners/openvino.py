@@ -65,5 +65,6 @@ def _compiled(computation: Computation, settings: dict[str, Any]) -> Any:
 
         model = openvino_model(computation.recorded)
     else:
-        model = core.read_model(computation.path)
+        file = computation.graph
+        model = core.read_model(file.content, file.weights or b"")
     return core.compile_model(model, "CPU", settings)

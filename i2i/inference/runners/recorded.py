@@ -6,6 +6,7 @@ Both can carry code: see `i2i.inference.model_files.trust`.
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -56,7 +57,7 @@ def torchscript_runner(computation: Computation, device: torch.device, precision
         RuntimeError: a damaged file.
     """
     with _loading("TorchScript"):
-        graph = torch.jit.load(computation.path, map_location=device)
+        graph = torch.jit.load(io.BytesIO(computation.graph.content), map_location=device)
     return RecordedRunner(computation, graph, device, precision, name="torchscript")
 
 
@@ -69,7 +70,7 @@ def exported_program_runner(
         RuntimeError: a damaged file.
     """
     with _loading("pt2"):
-        program = torch.export.load(computation.path)
+        program = torch.export.load(io.BytesIO(computation.graph.content))
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
 

@@ -15,8 +15,9 @@ import numpy as np
 from i2i.errors import OutOfMemoryError
 from i2i.inference.consistency import ITERATIONS
 from i2i.inference.image_model import ImageModel
+from i2i.inference.levels import floats_of, levels_of
 from i2i.inference.sizes import padded_side
-from i2i.inference.tiling.windows import MirroredPicture, floats_of, levels_of
+from i2i.inference.tiling.windows import MirroredPicture
 
 _CORRECTION_REACH = 5
 """Pixels of the small picture that one iteration of back-projection carries something: two down, two up, and one for

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from i2i.errors import ModelError, UsageError
 from i2i.inference.image_model import ImageModel
+from i2i.inference.levels import floats_of, levels_of
 from i2i.inference.runtime import not_finite_message, numerics
 from i2i.inference.sizes import padded_side
 from i2i.inference.tiling.halo_tiles import Segment, halo_of, segment_after
@@ -27,7 +28,7 @@ from i2i.inference.tiling.memory import free_memory
 from i2i.inference.tiling.streaming import LayerGraph, StreamedPicture, UnknownLayerError, layer_graph, streamed_rows
 from i2i.inference.tiling.streaming.planning import Plan, Rates, plan_passes
 from i2i.inference.tiling.streaming.spill import free_bytes, spill_folder
-from i2i.inference.tiling.windows import MirroredPicture, floats_of, levels_of
+from i2i.inference.tiling.windows import MirroredPicture
 
 _BAND_BYTES = {"cpu": 24e6, "cuda": 512e6}
 """Of the largest tensor. On a CPU what is larger than its caches and than what the allocator keeps becomes slow."""

@@ -17,10 +17,10 @@ from torch.nn import functional
 from i2i.core.layers import InstanceNorm
 from i2i.core.moments import moments_of
 from i2i.inference.image_model import ImageModel
+from i2i.inference.levels import floats_of
 from i2i.inference.runners import PyTorchRunner
 from i2i.inference.runtime import numerics, out_of_memory_as_help
 from i2i.inference.sizes import AnySize
-from i2i.inference.tiling.windows import floats_of
 
 _SAMPLE_PIXELS = 512
 """Side of the part of the picture on which the error is measured."""

@@ -66,13 +66,17 @@ class TileSettings:
             raise ValueError(f"spill_bytes is {self.spill_bytes}; cannot be negative")
 
 
-def needs_tiles(model: ImageModel, height: int, width: int, settings: TileSettings) -> bool:
-    """Whether a picture of this size is to be computed in parts: as `settings` say, or as memory is short."""
+def needs_tiles(model: ImageModel, height: int, width: int, settings: TileSettings, at_once: int = 1) -> bool:
+    """Whether a picture of this size is to be computed in parts: as `settings` say, or as memory is short.
+
+    Args:
+        at_once: pictures of this size that lie in the device's memory together, those of other processes included.
+    """
     if settings.side is None:
         return False
     if settings.side != "auto":
         return max(height, width) > settings.side
-    return bytes_at_once(model, height, width) > free_memory(model.device) / 2
+    return at_once * bytes_at_once(model, height, width) > free_memory(model.device) / 2
 
 
 def bytes_at_once(model: ImageModel, height: int, width: int) -> float:

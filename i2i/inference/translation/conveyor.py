@@ -7,7 +7,6 @@ bands, see `i2i.inference.translation.large_pictures`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,29 +18,41 @@ from pathlib import Path
 import numpy as np
 
 from i2i.data.decoding import DEFAULT_MAX_PIXELS, check_pixels, read_header
-from i2i.errors import I2IError, OutOfMemoryError, StorageError
+from i2i.errors import I2IError, OutOfMemoryError
 from i2i.inference.image_model import ImageModel
 from i2i.inference.pictures.enlarging import AlphaMode, as_picture, brightness, fill_hidden, with_pixels
-from i2i.inference.pictures.image_files import DEFAULT_QUALITY, Picture, check_format_holds, read_picture, write_picture
+from i2i.inference.pictures.image_files import (
+    DEFAULT_QUALITY,
+    Picture,
+    check_format_holds,
+    in_eight_bits,
+    read_picture,
+    write_picture,
+)
+from i2i.inference.runtime import out_of_memory_as_help
 from i2i.inference.tiling.tiles import TileSettings, needs_tiles
+from i2i.inference.translation.failures import failed, stops_everything
 from i2i.inference.translation.large_pictures import needs_layers, translate_large
 from i2i.inference.translation.ledger import Ledger, State
-from i2i.inference.translation.planning import Job, Outcome, Plan, plan_translation, prepare_folders
+from i2i.inference.translation.planning import (
+    UNKNOWN_MAKER,
+    Job,
+    Outcome,
+    Plan,
+    plan_translation,
+    prepare_folders,
+)
 
-__all__ = ["Job", "Outcome", "Plan", "plan_translation", "prepare_folders", "translate_files"]
+__all__ = ["UNKNOWN_MAKER", "Job", "Outcome", "Plan", "plan_translation", "prepare_folders", "translate_files"]
 
 _READERS, _WRITERS = 2, 2
 # Of decoded pictures: so much waits for the network, and so much again to be written.
 _WAITING_BYTES = 2**29
-UNKNOWN_MAKER = "it is not known what made it"
-"""What is said of a result that is skipped without being known."""
 MADE_ANEW = {
     "other maker": "made anew: the result that was there came from another model or other settings",
     "other source": "made anew: the picture has changed since",
 }
 OnPart = Callable[[float], None]
-# Errors that every further picture would meet too.
-_STORAGE_IS_GONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def translate_files(
@@ -56,6 +67,7 @@ def translate_files(
     alpha: AlphaMode = "copy",
     ledger: Ledger | None = None,
     large_model: Callable[[], ImageModel] | None = None,
+    processes: int = 1,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_part: OnPart | None = None,
 ) -> list[Outcome]:
@@ -73,6 +85,7 @@ def translate_files(
         ledger: where it is noted what made the results.
         large_model: gives the same model on an engine that shows its layers, for what has to go through in bands and
             cannot do so on this one; see `needs_layers`.
+        processes: that share the device's memory with this one, itself included.
         on_outcome: called in this thread as each picture is settled.
         on_part: called in this thread with the share, 0 to 1, that is done of a picture in bands.
 
@@ -92,7 +105,7 @@ def translate_files(
         if on_outcome is not None:
             on_outcome(outcome)
 
-    how = _How(model, large_model, quality, max_pixels, tiles or TileSettings(side=None), alpha, ledger)
+    how = _How(model, large_model, processes, quality, max_pixels, tiles or TileSettings(side=None), alpha, ledger)
     todo = [job for job in jobs if not (skip_existing and _is_finished(job, ledger, anew, settle))]
     depth = 2 * batch + 2
     with _threads(_READERS) as readers, _threads(_WRITERS) as writers:
@@ -119,6 +132,7 @@ class _How:
 
     model: ImageModel
     large_model: Callable[[], ImageModel] | None
+    processes: int
     quality: int
     max_pixels: int
     tiles: TileSettings
@@ -129,9 +143,11 @@ class _How:
     def scale(self) -> int:
         return self.model.entry_point.scale
 
-    def is_large(self, picture: Picture) -> bool:
+    def is_large(self, picture: Picture, together: int = 1) -> bool:
+        """Whether memory is short for so many pictures like this one at a time."""
         height, width = picture.rgb.shape[:2]
-        return self.tiles.side is not None and needs_tiles(self.model, height, width, self.tiles)
+        at_once = together * self.processes
+        return self.tiles.side is not None and needs_tiles(self.model, height, width, self.tiles, at_once)
 
     @functools.cached_property
     def model_for_large(self) -> ImageModel:
@@ -199,7 +215,12 @@ def _read(job: Job, how: _How) -> Picture:
     check_pixels(header, job.source, how.max_pixels)
     # What could never be written is not computed.
     check_format_holds(job.destination, header.width * how.scale, header.height * how.scale, job.format)
+    if how.ledger is not None:
+        # Before it is read: what replaces it meanwhile must not pass for what the result was made of.
+        how.ledger.note_source(job)
     picture = read_picture(job.source, how.max_pixels)
+    if how.model.eight_bits:
+        picture = in_eight_bits(picture, "by this model")
     if picture.alpha is not None and how.alpha == "drop":
         return replace(picture, alpha=None, notes=(*picture.notes, "transparency left out"))
     return picture if how.scale == 1 else fill_hidden(picture)
@@ -214,13 +235,13 @@ def _groups(
         try:
             picture = future.result()
         except I2IError as error:
-            settle(_failed(job, error))
+            settle(failed(job, error))
             continue
         if group and (group[0][1].rgb.shape, group[0][1].bits) != (picture.rgb.shape, picture.bits):
             yield group
             group = []
         group.append((job, picture))
-        if len(group) >= batch or how.is_large(picture):
+        if len(group) >= batch or how.is_large(picture, len(group) + 1):
             yield group
             group = []
     if group:
@@ -245,7 +266,7 @@ def _translate_group(
             # One by one: what was too much together may fit, and one picture's failure must not take the others along.
             return [done for single in group for done in _translate_group(how, [single], settle, on_part)]
         job, picture = group[0]
-        outcome = _failed(job, error)
+        outcome = failed(job, error)
         if isinstance(error, OutOfMemoryError) and how.tiles.side is not None:
             in_bands = _translate_large(how, job, picture, on_part)
             outcome = in_bands if in_bands.status == "written" else outcome
@@ -254,14 +275,17 @@ def _translate_group(
 
 
 def _translated(how: _How, pictures: list[Picture]) -> list[Picture]:
-    results = how.model.translate_array(np.stack([picture.rgb for picture in pictures]))
-    alphas: list[np.ndarray | None] = [None] * len(pictures)
-    through = [place for place, picture in enumerate(pictures) if picture.alpha is not None and how.alpha == "model"]
-    if through:
-        greys = [as_picture(alpha) for place in through if (alpha := pictures[place].alpha) is not None]
-        for place, grey in zip(through, how.model.translate_array(np.stack(greys)), strict=True):
-            alphas[place] = brightness(grey)
-    return [with_pixels(*parts) for parts in zip(pictures, results, alphas, strict=True)]
+    height, width = pictures[0].rgb.shape[:2]
+    # What lies around the network takes memory too.
+    with out_of_memory_as_help(len(pictures), height, width, "shrink the picture or use a smaller --batch"):
+        results = how.model.translate_array(np.stack([picture.rgb for picture in pictures]))
+        alphas: list[np.ndarray | None] = [None] * len(pictures)
+        through = [place for place, one in enumerate(pictures) if one.alpha is not None and how.alpha == "model"]
+        if through:
+            greys = [as_picture(alpha) for place in through if (alpha := pictures[place].alpha) is not None]
+            for place, grey in zip(through, how.model.translate_array(np.stack(greys)), strict=True):
+                alphas[place] = brightness(grey)
+        return [with_pixels(*parts) for parts in zip(pictures, results, alphas, strict=True)]
 
 
 def _translate_large(how: _How, job: Job, picture: Picture, on_part: OnPart | None) -> Outcome:
@@ -270,8 +294,7 @@ def _translate_large(how: _How, job: Job, picture: Picture, on_part: OnPart | No
             how.model_for_large, picture, job.destination, job.format, how.tiles, quality=how.quality, alpha=how.alpha,
             on_part=on_part,
         )  # fmt: skip
-        _record(how, job)
-        return notes
+        return (*notes, *_recorded(how, job))
 
     height, width = picture.rgb.shape[:2]
     return _outcome(job, picture.notes, height * width, write)
@@ -282,13 +305,11 @@ def _translate_large(how: _How, job: Job, picture: Picture, on_part: OnPart | No
 
 def _write(how: _How, job: Job, result: Picture) -> tuple[str, ...]:
     notes = write_picture(job.destination, result, job.format, how.quality)
-    _record(how, job)
-    return notes
+    return (*notes, *_recorded(how, job))
 
 
-def _record(how: _How, job: Job) -> None:
-    if how.ledger is not None:
-        how.ledger.record(job)
+def _recorded(how: _How, job: Job) -> tuple[str, ...]:
+    return () if how.ledger is None else how.ledger.record(job)
 
 
 def _are_enough(writing: Sequence[tuple[Job, Picture, Future[tuple[str, ...]]]], depth: int) -> bool:
@@ -299,16 +320,10 @@ def _outcome(job: Job, notes: tuple[str, ...], pixels: int, written: Callable[[]
     """What became of the picture that `written` writes or waits for, and that has `notes` from being read."""
     try:
         return Outcome(job.source, job.destination, "written", notes=(*notes, *written()), pixels=pixels)
-    except StorageError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _STORAGE_IS_GONE:
-            raise
-        return _failed(job, error)
     except I2IError as error:
-        return _failed(job, error)
-
-
-def _failed(job: Job, error: I2IError) -> Outcome:
-    message = str(error)
-    # Errors of the network do not know the file.
-    named = message if str(job.source) in message or str(job.destination) in message else f"{job.source}: {message}"
-    return Outcome(job.source, job.destination, "failed", named)
+        if stops_everything(error):
+            raise
+        return failed(job, error)
+    except MemoryError:
+        message = f"{job.destination}: too little memory to write {pixels:,} pixels - shrink the picture"
+        return failed(job, OutOfMemoryError(message))

@@ -34,6 +34,7 @@ from i2i.inference.pictures.image_files import (
     write_picture,
 )
 from i2i.inference.pictures.strips import open_strips
+from i2i.inference.runtime import out_of_memory_as_help
 from i2i.inference.tiling.tiles import TileSettings, bands
 
 AlphaRows = Callable[[int, int], np.ndarray | None]
@@ -90,10 +91,11 @@ def translate_large(
                     rows = alpha_rows(first, first + len(rgb))
                     strips.write(strip_rows(band_with_pixels(picture, facts, rgb, first, rows)))
             return tuple(notes)
-        rgb = np.empty((height, width, 3), picture.rgb.dtype)
-        for first, rows in done:
-            rgb[first : first + len(rows)] = rows
-        result = with_pixels(picture, rgb, alpha_rows(0, height))
+        with out_of_memory_as_help(1, height, width, f"use --format tiff, which is not made in memory as {format} is"):
+            rgb = np.empty((height, width, 3), picture.rgb.dtype)
+            for first, rows in done:
+                rgb[first : first + len(rows)] = rows
+            result = with_pixels(picture, rgb, alpha_rows(0, height))
         return (*notes, *write_picture(path, result, format, quality))
 
 

@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from i2i.errors import StorageError
 from i2i.inference.pictures.image_files import OutputFormat
+from i2i.inference.translation.failures import stops_everything
 from i2i.inference.translation.planning import Job, VideoJob
 
 LEDGER_NAME = ".i2i_results.jsonl"
@@ -56,6 +57,7 @@ class Ledger:
         self._maker, self._facts = maker, dict(facts)
         self._lists: dict[Path, dict[str, Any]] = {}
         self._announced: set[tuple[Path, str]] = set()
+        self._sources: dict[Path, dict[str, int] | None] = {}
         self._lock = threading.Lock()
 
     def state(self, job: Job | VideoJob) -> State:
@@ -71,16 +73,36 @@ class Ledger:
             return "other maker"
         return "same" if entry.get("source") == _source(job) else "other source"
 
-    def record(self, job: Job | VideoJob) -> None:
+    def note_source(self, job: Job | VideoJob) -> None:
+        """Keep what tells the picture of `job` from a later one; to be called before it is read."""
+        source = _source(job)
+        with self._lock:
+            self._sources[job.destination] = source
+
+    def record(self, job: Job | VideoJob) -> tuple[str, ...]:
         """Add the result of `job`, which was just written.
 
+        Returns:
+            What its owner may want to know, a phrase each: that the list cannot be written, which does the result
+            no harm.
+
         Raises:
-            StorageError: the list cannot be written.
+            StorageError: the disk is full or read-only.
         """
+        try:
+            self._record(job)
+        except StorageError as error:
+            if stops_everything(error):
+                raise
+            return (f"not in the list of results: {error}",)
+        return ()
+
+    def _record(self, job: Job | VideoJob) -> None:
         maker = self._maker_of(job)
         key = _key(maker)
-        lines = [{"result": _name(job), "maker": key, "source": _source(job)}]
         with self._lock:
+            source = self._sources.pop(job.destination, None)
+            lines = [{"result": _name(job), "maker": key, "source": source}]
             if (job.results, key) not in self._announced:
                 self._announced.add((job.results, key))
                 lines.insert(0, {"maker": key, **asdict(maker), **self._facts})
@@ -97,6 +119,17 @@ class Ledger:
 
 
 _WITH_LOSS: tuple[OutputFormat, ...] = ("jpg", "webp")
+
+
+def check_lists(jobs: Iterable[Job | VideoJob]) -> None:
+    """Refuse lists that could not be added to, before anything is computed; the folders are there.
+
+    Raises:
+        StorageError: there is one.
+    """
+    for folder in dict.fromkeys(job.results for job in jobs):
+        if (folder / LEDGER_NAME).exists():
+            _append(folder / LEDGER_NAME, [])
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -136,7 +169,7 @@ def _source(job: Job | VideoJob) -> dict[str, int] | None:
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
     content = "".join(json.dumps(line) + "\n" for line in lines).encode()
     try:
-        if _is_torn(path):
+        if lines and _is_torn(path):
             content = b"\n" + content
         # One write at the file's end, wherever that is by now: another process may have added to it.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -146,7 +179,8 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
             os.close(descriptor)
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written: {error.strerror or error} - free space or choose another folder"
+            f"{path}: cannot be written: {error.strerror or error}"
+            " - free space, make it writable or choose another folder with -o"
         ) from error
 
 

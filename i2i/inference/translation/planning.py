@@ -22,6 +22,8 @@ _FORMAT_OF_SUFFIX: dict[str, OutputFormat] = {
 # What holds H.264 and the usual sound; a video in anything else becomes Matroska, which holds everything.
 _KEPT_CONTAINERS = frozenset({".mp4", ".m4v", ".mov", ".mkv"})
 _NAMED_MISSING = 3
+UNKNOWN_MAKER = "it is not known what made it"
+"""What is said of a result that is skipped without being known."""
 
 
 @dataclass(frozen=True)

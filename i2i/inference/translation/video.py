@@ -8,25 +8,28 @@ if it was built without). Sides become even, for the encoder halves the resoluti
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
 import numpy as np
 
 from i2i.data.decoding import DEFAULT_MAX_PIXELS
-from i2i.errors import DataError, StorageError, UsageError
+from i2i.errors import DataError, I2IError, StorageError, UsageError
 from i2i.files import atomic_path
 from i2i.inference.image_model import ImageModel
 from i2i.inference.tiling.tiles import TileSettings, needs_tiles
-from i2i.inference.translation.large_pictures import translate_in_bands
-from i2i.inference.translation.planning import Outcome, VideoJob
+from i2i.inference.translation.failures import failed, stops_everything
+from i2i.inference.translation.large_pictures import needs_layers, translate_in_bands
+from i2i.inference.translation.ledger import Ledger
+from i2i.inference.translation.planning import UNKNOWN_MAKER, Outcome, VideoJob
 
 _DEFAULT_RATE = "25"
 # Even sides; colours as players expect them of what is not tagged otherwise, and tagged all the same.
@@ -95,6 +98,46 @@ def probe(source: Path) -> VideoFacts:
     )
 
 
+def settle_video(
+    model: ImageModel,
+    job: VideoJob,
+    ledger: Ledger,
+    *,
+    skip_existing: bool = False,
+    batch: int = 1,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tiles: TileSettings | None = None,
+    large_model: Callable[[], ImageModel] | None = None,
+    processes: int = 1,
+    on_part: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Translate one video of several: what it fails of is its own outcome.
+
+    Args:
+        ledger: where it is noted what made the result.
+        skip_existing: leave a result alone that is there already, unless it is known to have been made otherwise.
+
+    For the others see `translate_video`.
+
+    Raises:
+        StorageError: the disk is full or read-only; no further result could be written.
+    """
+    state = ledger.state(job) if skip_existing else "missing"
+    if state in ("same", "unknown"):
+        return Outcome(job.source, job.destination, "skipped", UNKNOWN_MAKER if state == "unknown" else "")
+    ledger.note_source(job)
+    try:
+        outcome = translate_video(
+            model, job, batch=batch, max_pixels=max_pixels, tiles=tiles, large_model=large_model, processes=processes,
+            on_part=on_part,
+        )  # fmt: skip
+        return replace(outcome, notes=(*outcome.notes, *ledger.record(job)))
+    except I2IError as error:
+        if stops_everything(error):
+            raise
+        return failed(job, error)
+
+
 def translate_video(
     model: ImageModel,
     job: VideoJob,
@@ -102,6 +145,8 @@ def translate_video(
     batch: int = 1,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tiles: TileSettings | None = None,
+    large_model: Callable[[], ImageModel] | None = None,
+    processes: int = 1,
     on_part: Callable[[float], None] | None = None,
 ) -> Outcome:
     """Translate one video; it is written whole or not at all.
@@ -109,6 +154,9 @@ def translate_video(
     Args:
         batch: so many frames go through the network together.
         max_pixels: of a frame.
+        large_model: gives the same model on an engine that shows its layers, for frames that have to go through in
+            bands and cannot do so on this one.
+        processes: that share the device's memory with this one, itself included.
         on_part: called in this thread with the share, 0 to 1, that is done, where the number of frames is known.
 
     Raises:
@@ -129,12 +177,13 @@ def translate_video(
         if text not in notes:
             notes.append(text)
 
+    through = _Frames(model, tiles or TileSettings(side=None), large_model, processes, note)
     seen = pixels = 0
     with atomic_path(job.destination) as temporary, contextlib.ExitStack() as stack:
         frames = stack.enter_context(_decoded(job.source, facts.rate))
         encoder: _Encoder | None = None
         for group in _groups(_ahead(stack, frames, batch), batch):
-            results = _translated(model, group, tiles or TileSettings(side=None), note)
+            results = through(group)
             if encoder is None:
                 encoder = stack.enter_context(_encoding(job, temporary, facts.rate, results.shape[2], results.shape[1]))
             encoder.write(results)
@@ -148,13 +197,32 @@ def translate_video(
     return Outcome(job.source, job.destination, "written", notes=(f"{seen} frames", *notes), pixels=pixels)
 
 
-def _translated(
-    model: ImageModel, frames: list[np.ndarray], tiles: TileSettings, on_note: Callable[[str], None]
-) -> np.ndarray:
-    height, width = frames[0].shape[:2]
-    if tiles.side is not None and needs_tiles(model, height, width, tiles):
-        return np.stack([translate_in_bands(model, frame, tiles, on_note) for frame in frames])
-    return model.translate_array(np.stack(frames))
+@dataclass(frozen=True)
+class _Frames:
+    """What frames go through; takes some of one size."""
+
+    model: ImageModel
+    tiles: TileSettings
+    large_model: Callable[[], ImageModel] | None
+    processes: int
+    on_note: Callable[[str], None]
+
+    def __call__(self, frames: list[np.ndarray]) -> np.ndarray:
+        height, width = frames[0].shape[:2]
+        if self._is_too_much(height, width, 1):
+            bands = [translate_in_bands(self._model_for_large, frame, self.tiles, self.on_note) for frame in frames]
+            return np.stack(bands)
+        if self._is_too_much(height, width, len(frames)):
+            return np.concatenate([self.model.translate_array(frame[None]) for frame in frames])
+        return self.model.translate_array(np.stack(frames))
+
+    def _is_too_much(self, height: int, width: int, together: int) -> bool:
+        at_once = together * self.processes
+        return self.tiles.side is not None and needs_tiles(self.model, height, width, self.tiles, at_once)
+
+    @functools.cached_property
+    def _model_for_large(self) -> ImageModel:
+        return self.model if self.large_model is None or not needs_layers(self.model) else self.large_model()
 
 
 def _groups(frames: Iterator[np.ndarray], batch: int) -> Iterator[list[np.ndarray]]:

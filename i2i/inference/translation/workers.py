@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from i2i.errors import I2IError
@@ -23,6 +26,8 @@ from i2i.inference.translation.planning import Job, Outcome
 
 _LOOK_EVERY_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
+_KILLED = -9
+"""Exit code of a process that the system has ended, for want of memory as a rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,8 @@ class Work:
     """What a process is told: a model, pictures, and how to translate them; see `ImageModel` and `translate_files`."""
 
     model: Path
+    model_sha256: str | None
+    """Of the file as this program has read it; another one must not take its place meanwhile."""
     device: str
     direction: str
     precision: Precision
@@ -37,10 +44,12 @@ class Work:
     consistent: bool
     runner: str
     runner_is_chosen: bool
-    """By this program, so that another one may run what this one cannot."""
+    """By this program, and from a file that others run too, so that one may do what this one cannot."""
     trust: bool
     threads: int
     """That the network computes with, on a CPU."""
+    processes: int
+    """That share the device, this one included."""
     jobs: tuple[Job, ...]
     skip_existing: bool
     batch: int
@@ -63,7 +72,8 @@ class _Messages(Protocol):
 def translate_in_processes(works: Sequence[Work], on_outcome: Callable[[Outcome], None]) -> None:
     """Start a process for each part of the work and wait for all.
 
-    Pictures of a process that dies (too little memory is a common reason) are reported as failed.
+    Pictures of a process that dies (too little memory is a common reason) are reported as failed. The processes end
+    when this one is gone, however it ended.
 
     Args:
         on_outcome: called in this thread as each picture is settled.
@@ -75,7 +85,8 @@ def translate_in_processes(works: Sequence[Work], on_outcome: Callable[[Outcome]
     context = multiprocessing.get_context("spawn")
     messages: _Messages = context.Queue()
     processes = [context.Process(target=_work, args=(rank, work, messages)) for rank, work in enumerate(works)]
-    unsettled = [{job.source: job for job in work.jobs} for work in works]
+    # One picture may go to several places.
+    unsettled = [{job.destination: job for job in work.jobs} for work in works]
     try:
         with _ctrl_c_is_ignored():
             for process in processes:
@@ -122,7 +133,8 @@ def _listen(
             at_work -= dead
             continue
         if isinstance(message, Outcome):
-            unsettled[rank].pop(message.source, None)
+            if message.destination is not None:
+                unsettled[rank].pop(message.destination, None)
             on_outcome(message)
         elif message is None:
             at_work.remove(rank)
@@ -132,8 +144,8 @@ def _listen(
 
 def _lost(job: Job, code: int | None) -> Outcome:
     how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    reason = f"{job.source}: the process that had it {how} - use fewer --jobs if memory is short"
-    return Outcome(job.source, job.destination, "failed", reason)
+    remedy = "memory is short, use fewer --jobs" if code == _KILLED else "run again with --jobs 1 to see why"
+    return Outcome(job.source, job.destination, "failed", f"{job.source}: the process that had it {how} - {remedy}")
 
 
 def _wait(processes: Sequence[BaseProcess]) -> None:
@@ -147,8 +159,8 @@ def _wait(processes: Sequence[BaseProcess]) -> None:
 
 def _work(rank: int, work: Work, messages: _Messages) -> None:
     """The life of a process."""
-    # An orderly end, in which no half-written file stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end_in_order)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _translate(rank, work, messages)
         messages.put((rank, None))
@@ -159,6 +171,24 @@ def _work(rank: int, work: Work, messages: _Messages) -> None:
     finally:
         # What is left, handing over the last messages, may be cut short without a word.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_in_order(signal_number: int, frame: FrameType | None) -> None:
+    """An end in which no half-written file stays; to ask for it twice makes it no faster."""
+    signal.signal(signal_number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Wait until the process that started this one is gone, and end then: nobody is there any more to do so."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    # Messages that nobody takes must not hold this process up.
+    time.sleep(_PATIENCE_SECONDS)
+    os._exit(1)
 
 
 def _translate(rank: int, work: Work, messages: _Messages) -> None:
@@ -172,7 +202,7 @@ def _translate(rank: int, work: Work, messages: _Messages) -> None:
     def load(runner: str) -> ImageModel:
         return load_model(
             work.model, work.device, work.direction, work.precision, strength=work.strength,
-            consistent=work.consistent, runner=runner, trust=work.trust,
+            consistent=work.consistent, runner=runner, trust=work.trust, expected_sha256=work.model_sha256,
         )  # fmt: skip
 
     translate_files(
@@ -186,5 +216,6 @@ def _translate(rank: int, work: Work, messages: _Messages) -> None:
         alpha=work.alpha,
         ledger=Ledger(work.maker, work.facts),
         large_model=(lambda: load("torch")) if work.runner_is_chosen else None,
+        processes=work.processes,
         on_outcome=lambda outcome: messages.put((rank, outcome)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ import torch
 import i2i
 from i2i.errors import ModelError, OutOfMemoryError, UsageError
 from i2i.export.exporting import export_model
+from i2i.files import sha256_of_file
 from i2i.inference import load_any_model, load_generator, load_model
+from i2i.inference.model_files import loading
 from i2i.inference.model_files.loading import RunnerSettings, open_model, read_any_metadata
+from i2i.inference.model_files.trust import is_sealed
 from i2i.inference.runners import RUNNERS, Runner
 from i2i.inference.runtime import is_out_of_memory
 from tests.inference.models import COLOUR, SNGAN, write_generator, write_upscaler
@@ -135,7 +139,7 @@ class TestTrust:
     def test_own_exports_are_trusted_until_they_are_changed(
         self, exports: Callable[[str, str], Path], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("I2I_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "config"))
         path = tmp_path / f"m{SUFFIXES[form]}"
         export_model(exports("upscaler", "safetensors"), form, path, version="1")  # type: ignore[arg-type]
         assert load_model(path, "cpu").runner.name == form
@@ -161,6 +165,24 @@ class TestTrust:
                     load(path)
             assert read_any_metadata(path).translates
         assert load_model(path, "cpu", trust=True).runner.name == form
+
+    def test_what_was_checked_is_what_runs_though_the_file_is_replaced(
+        self, exports: Callable[[str, str], Path], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / f"m{SUFFIXES[form]}"
+        export_model(exports("upscaler", "safetensors"), form, path, version="1")  # type: ignore[arg-type]
+        own = sha256_of_file(path)
+
+        def replaced(*arguments: object) -> bool:
+            sealed = is_sealed(*arguments)  # type: ignore[arg-type]
+            path.write_bytes(b"what somebody else put there meanwhile")
+            return sealed
+
+        monkeypatch.setattr(loading, "is_sealed", replaced)
+        model = load_model(path, "cpu")
+        assert (model.sha256, model.runner.name) == (own, form)
+        assert model(pictures(4, 4)).shape == (8, 8, 3)
+        assert path.stat().st_size < 100
 
     def test_damage_is_found_before_anything_is_opened(
         self, exports: Callable[[str, str], Path], form: str, tmp_path: Path
@@ -279,12 +301,52 @@ def test_nothing_is_timed_unless_it_is_worthwhile(
     assert load_model(path, "cpu", runner="onnxruntime", worthwhile=True).runner.name == "onnxruntime"
 
 
-def test_the_checksum_is_that_of_the_file(tmp_path: Path) -> None:
-    from i2i.files import sha256_of_file
-
+def test_the_checksum_is_that_of_the_bytes_that_were_loaded(tmp_path: Path) -> None:
     path = write_upscaler(tmp_path / "m.safetensors")
+    before = sha256_of_file(path)
     model = load_model(path, "cpu")
-    assert model.sha256 == sha256_of_file(path)
+    write_upscaler(path, with_pixel_network=False)
+    assert model.sha256 == before != sha256_of_file(path)
+
+
+@pytest.mark.parametrize("form", ["safetensors", *SUFFIXES])
+def test_a_model_that_was_replaced_is_not_taken_for_the_first(
+    exports: Callable[[str, str], Path], form: str, tmp_path: Path
+) -> None:
+    original = exports("upscaler", form)
+    path = tmp_path / original.name
+    for suffix in (original.suffix, *([".bin"] if form == "openvino" else [])):
+        shutil.copy(original.with_suffix(suffix), path.with_suffix(suffix))
+    first = load_model(path, "cpu", trust=True)
+    assert first.form == form and first.sha256 is not None
+    again = load_any_model(path, "cpu", trust=True, expected_sha256=first.sha256)
+    assert again.sha256 == first.sha256
+    message = rf"{re.escape(str(path))}: changed since it was first read - run again"
+    with pytest.raises(ModelError, match=message):
+        load_any_model(path, "cpu", trust=True, expected_sha256="ab" * 32)
+    changed = path.with_suffix(".bin") if form == "openvino" else path
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match=message):
+        load_model(path, "cpu", trust=True, expected_sha256=first.sha256)
+    # What is loaded stays what it was called.
+    assert first(pictures(4, 4)).shape == (8, 8, 3)
+
+
+def test_a_generator_that_was_replaced_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    path = write_generator(tmp_path / "m.safetensors")
+    first = load_generator(path, "cpu")
+    assert first.sha256 == sha256_of_file(path)
+    load_generator(path, "cpu", expected_sha256=first.sha256)
+    with pytest.raises(ModelError, match="changed since it was first read"):
+        load_generator(path, "cpu", expected_sha256="ab" * 32)
+
+
+def test_a_model_says_what_it_is(tmp_path: Path) -> None:
+    source = write_upscaler(tmp_path / "m.safetensors")
+    export_model(source, "torchscript", tmp_path / "m.pt", strength=0.25, uint8=True, version="1")
+    model, exported = load_model(source, "cpu", strength=0.5), load_model(tmp_path / "m.pt", "cpu")
+    assert (model.form, model.strength, model.eight_bits) == ("safetensors", 0.5, False)
+    assert (exported.form, exported.strength, exported.eight_bits) == ("torchscript", 0.25, True)
 
 
 def test_want_of_memory_is_known_in_the_words_of_every_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

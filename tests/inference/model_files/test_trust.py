@@ -9,14 +9,19 @@ import pytest
 
 from i2i.errors import StorageError
 from i2i.files import sha256_of_file
-from i2i.inference.model_files.trust import is_sealed, report_path, seal
+from i2i.inference.model_files import trust
+from i2i.inference.model_files.trust import config_folder, report_path, seal
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("I2I_CACHE", str(folder))
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "config"
+    monkeypatch.setenv("I2I_CONFIG", str(folder))
     return folder
+
+
+def is_sealed(path: Path) -> bool:
+    return trust.is_sealed(path, sha256_of_file(path) if path.exists() else "")
 
 
 def exported(path: Path, content: bytes = b"a graph") -> Path:
@@ -25,18 +30,18 @@ def exported(path: Path, content: bytes = b"a graph") -> Path:
     return path
 
 
-def test_what_was_sealed_is_trusted(tmp_path: Path, cache: Path) -> None:
+def test_what_was_sealed_is_trusted(tmp_path: Path, config: Path) -> None:
     file = exported(tmp_path / "m.pt2")
     assert report_path(file) == tmp_path / "m.pt2.json"
     assert is_sealed(file)
-    assert [path.name for path in cache.iterdir()] == ["export_key"]
+    assert [path.name for path in config.iterdir()] == ["export_key"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have other rights")
-def test_only_this_user_can_read_the_key(tmp_path: Path, cache: Path) -> None:
+def test_only_this_user_can_read_the_key(tmp_path: Path, config: Path) -> None:
     file = exported(tmp_path / "m.pt2")
-    assert (cache / "export_key").stat().st_mode & 0o777 == 0o600
-    (cache / "export_key").chmod(0o644)
+    assert (config / "export_key").stat().st_mode & 0o777 == 0o600
+    (config / "export_key").chmod(0o644)
     assert not is_sealed(file)
     with pytest.raises(StorageError, match="delete it"):
         seal("ab")
@@ -57,7 +62,7 @@ def test_a_seal_does_not_fit_another_file(tmp_path: Path) -> None:
 
 def test_a_seal_of_another_key_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = exported(tmp_path / "m.pt2")
-    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "somebody"))
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "somebody"))
     assert not is_sealed(file)
     seal("ab")  # now there is a key here too
     assert (tmp_path / "somebody" / "export_key").exists()
@@ -78,9 +83,9 @@ def test_without_report_or_file_there_is_no_trust(tmp_path: Path) -> None:
     assert not is_sealed(tmp_path / "none.pt2")
 
 
-def test_a_short_key_is_refused(tmp_path: Path, cache: Path) -> None:
+def test_a_short_key_is_refused(tmp_path: Path, config: Path) -> None:
     file = exported(tmp_path / "m.pt2")
-    (cache / "export_key").write_bytes(b"")
+    (config / "export_key").write_bytes(b"")
     assert not is_sealed(file)
     with pytest.raises(StorageError):
         seal("ab")
@@ -88,8 +93,8 @@ def test_a_short_key_is_refused(tmp_path: Path, cache: Path) -> None:
 
 def test_where_no_key_can_be_made_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(StorageError, match="I2I_CACHE"):
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "file" / "below"))
+    with pytest.raises(StorageError, match="I2I_CONFIG"):
         seal("ab")
 
 
@@ -97,3 +102,23 @@ def test_processes_that_seal_at_once_have_one_key() -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         seals = pool.map(seal, ["ab"] * 3, chunksize=1)
     assert len(set(seals)) == 1 and len(seals[0]) == 64
+
+
+def test_the_key_outlives_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("I2I_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    cache = Path(os.environ["I2I_CACHE"])
+    file = exported(tmp_path / "m.pt2")
+    assert (tmp_path / "xdg" / "i2i" / "export_key").is_file()
+    assert list(cache.iterdir()) == [] and is_sealed(file)
+
+
+def test_where_the_key_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("I2I_CONFIG", str(tmp_path / "own"))
+    assert config_folder() == tmp_path / "own"
+    monkeypatch.setenv("I2I_CONFIG", "")
+    assert config_folder() == tmp_path / "xdg" / "i2i"
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_CONFIG_HOME", value)
+        assert config_folder() == Path("~/.config/i2i").expanduser()

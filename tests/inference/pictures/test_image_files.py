@@ -9,7 +9,15 @@ import pytest
 from PIL import Image, ImageCms
 
 from i2i.errors import DataError, StorageError
-from i2i.inference.pictures.image_files import OUTPUT_FORMATS, OutputFormat, Picture, read_picture, write_picture
+from i2i.inference.pictures import image_files as module
+from i2i.inference.pictures.image_files import (
+    OUTPUT_FORMATS,
+    OutputFormat,
+    Picture,
+    in_eight_bits,
+    read_picture,
+    write_picture,
+)
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = 0x0112
@@ -332,6 +340,20 @@ def test_jpeg_lays_transparency_on_white_and_says_so(tmp_path: Path) -> None:
     written = read_picture(tmp_path / "x.jpg").rgb.astype(int)
     assert written[:, :28].min() > 245
     assert np.abs(written[:, 36:] - smooth()[:, 36:]).mean() < 3
+
+
+@pytest.mark.parametrize("rows_pixels", [1, 64 * 5, 10**6])
+def test_row_by_row_nothing_comes_out_otherwise(rows_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROWS_PIXELS", rows_pixels)
+    deep = np.random.default_rng(0).integers(0, 65536, (48, 64, 4), dtype=np.uint16)
+    picture = in_eight_bits(Picture(rgb=deep[..., :3], alpha=deep[..., 3]), "here")
+    assert picture.notes == ("16 bits rounded to 8 here",) and in_eight_bits(picture, "again") is picture
+    assert picture.alpha is not None and picture.bits == 8
+    assert np.array_equal(picture.rgb, np.rint(deep[..., :3] / 257))
+    assert np.array_equal(picture.alpha, np.rint(deep[..., 3] / 257))
+    weight = picture.alpha[..., None] / 255
+    on_white = module._on_white(picture.rgb, picture.alpha)
+    assert np.abs(on_white - (picture.rgb * weight + 255 * (1 - weight))).max() < 0.501
 
 
 def test_16_bits_are_rounded_to_8_where_they_do_not_fit_and_that_is_said(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -118,6 +120,29 @@ def test_an_engine_that_fails_is_passed_over_and_named(monkeypatch: pytest.Monke
     assert "torch failed" in str(choice)
     with pytest.raises(RuntimeError, match="first"):
         Bench(monkeypatch, torch=RuntimeError("first"), openvino=RuntimeError("second")).choose("b")
+
+
+def test_what_is_not_the_fastest_is_let_go_before_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: dict[str, weakref.ref[Engine]] = {}
+    seen: list[set[str]] = []
+
+    def build(name: str, speed: float | Exception) -> Runner:
+        seen.append({other for other, runner in alive.items() if runner() is not None})
+        failing = isinstance(speed, Exception)
+        engine = Engine(name, 0.0 if failing else speed, speed if failing else None)
+        alive[name] = weakref.ref(engine)
+        return engine
+
+    def measure(runner: Engine, example: object) -> float:
+        runner()
+        return runner.seconds
+
+    monkeypatch.setattr(module, "_seconds", measure)
+    speeds = {"a": 0.2, "b": 0.3, "c": RuntimeError("no"), "d": 0.1, "e": 0.4}
+    builders = {name: functools.partial(build, name, speed) for name, speed in speeds.items()}
+    choice, _ = module.time_runners(builders, (torch.zeros(1),))
+    assert choice.name == "d"
+    assert seen == [set(), {"a"}, {"a"}, {"a"}, {"d"}]
 
 
 @pytest.mark.parametrize(

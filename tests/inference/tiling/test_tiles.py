@@ -195,6 +195,7 @@ def test_tiles_are_for_what_is_larger_than_memory(monkeypatch: pytest.MonkeyPatc
     for free, expected in ((1.9, True), (2.1, False)):
         monkeypatch.setattr(tiles, "free_memory", lambda device, bytes_=free * needed: bytes_)
         assert needs_tiles(model, 400, 500, TileSettings()) == expected
+        assert needs_tiles(model, 400, 250, TileSettings(), 2) == expected
 
 
 @pytest.mark.parametrize("settings", EVERY.values(), ids=EVERY)

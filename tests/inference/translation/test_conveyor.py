@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from i2i.core.generators import ResNetGeneratorSettings
 from i2i.errors import StorageError
 from i2i.inference.image_model import ImageModel
+from i2i.inference.pictures import image_files
 from i2i.inference.pictures.image_files import Picture, read_picture, write_picture
+from i2i.inference.tiling.tiles import TileSettings
 from i2i.inference.translation import conveyor as module
 from i2i.inference.translation.conveyor import Job, Outcome, plan_translation, translate_files
+from i2i.inference.translation.ledger import Ledger, Maker
 from i2i.pipelines.protocol import PictureEntryPoint
 from tests.inference.models import image_model, paint
 
@@ -154,6 +157,79 @@ def test_another_write_error_fails_one_picture(tmp_path: Path) -> None:
     (tmp_path / "out/a.png").mkdir(parents=True)
     outcomes = run(plan_translation([tmp_path / "in"], tmp_path / "out").jobs)
     assert (outcomes["a.png"].status, outcomes["b.png"].status) == ("failed", "written")
+
+
+@pytest.mark.parametrize("place", ["_fit_to_format", "_encode"])
+def test_a_picture_that_memory_is_too_short_to_write_fails_alone(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: Callable[..., object] = getattr(image_files, place)
+
+    def short(picture: Picture, *rest: object) -> object:
+        if picture.rgb.shape[0] == 16:
+            raise MemoryError
+        return original(picture, *rest)
+
+    monkeypatch.setattr(image_files, place, short)
+    for name, height in (("a", 8), ("b", 16), ("c", 8)):
+        paint(tmp_path / f"in/{name}.png", size=(height, 8))
+    outcomes = run(plan_translation([tmp_path / "in"], tmp_path / "out").jobs)
+    assert [outcomes[f"{name}.png"].status for name in "abc"] == ["written", "failed", "written"]
+    assert "b.png: too little memory to encode the picture" in outcomes["b.png"].message
+
+
+def test_memory_short_behind_the_network_fails_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(path: Path, *_: object) -> tuple[str, ...]:
+        if path.name == "a.png":
+            raise MemoryError
+        return ()
+
+    monkeypatch.setattr(module, "write_picture", short)
+    for name in ("a", "b"):
+        paint(tmp_path / f"in/{name}.png")
+    outcomes = run(plan_translation([tmp_path / "in"], tmp_path / "out").jobs)
+    assert (outcomes["a.png"].status, outcomes["b.png"].status) == ("failed", "written")
+    assert "a.png: too little memory to write 96 pixels - shrink" in outcomes["a.png"].message
+
+
+def test_a_picture_replaced_while_it_is_translated_is_not_taken_for_done(tmp_path: Path) -> None:
+    source = paint(tmp_path / "in/a.png")
+    jobs = plan_translation([source], tmp_path / "out").jobs
+    maker = Maker(model_sha256="", direction="AtoB", precision="fp32")
+    model, _ = negative(lambda images: paint(source, 9, (5, 5)) and None)
+    translate_files(model, jobs, ledger=Ledger(maker, {}))
+    assert Ledger(maker, {}).state(jobs[0]) == "other source"
+
+
+def test_a_model_of_eight_bits_is_given_and_gives_eight_bits_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    level = 100 * 257 + 200  # nearer to 101
+    deep = Picture(rgb=np.full((9, 7, 3), level, np.uint16), alpha=np.full((9, 7), 65535, np.uint16))
+    write_picture(tmp_path / "in/deep.png", deep, "png")
+    paint(tmp_path / "in/plain.png", 7)
+    model, _ = negative()
+    model.eight_bits = True
+    outcomes = {one.source.name: one for one in translate_files(model, plan_translation([tmp_path / "in"]).jobs)}
+    assert (outcomes["deep.png"].notes, outcomes["plain.png"].notes) == (("16 bits rounded to 8 by this model",), ())
+    written = read_picture(tmp_path / "in_translated/deep.png")
+    assert written.bits == 8 and np.all(written.rgb == 255 - 101)
+    assert written.alpha is not None and np.all(written.alpha == 255)
+
+
+@pytest.mark.parametrize(("processes", "together", "large"), [(1, [3, 1], 0), (2, [1, 1, 1, 1], 0), (4, [], 4)])
+def test_what_memory_holds_counts_all_that_lies_in_it_together(
+    tmp_path: Path, processes: int, together: list[int], large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for three pictures at a time."""
+    monkeypatch.setattr(module, "needs_tiles", lambda *arguments: arguments[4] > 3)
+    monkeypatch.setattr(module, "translate_large", lambda *_, **__: ("in bands",))
+    for index in range(4):
+        paint(tmp_path / f"in/{index}.png")
+    model, network = negative()
+    jobs = plan_translation([tmp_path / "in"], tmp_path / "out").jobs
+    outcomes = translate_files(model, jobs, batch=8, tiles=TileSettings(), processes=processes)
+    assert [shape[0] for shape in network.seen] == together
+    assert [outcome.notes for outcome in outcomes].count(("in bands",)) == large
 
 
 def test_an_interruption_leaves_whole_files_and_no_threads(tmp_path: Path) -> None:

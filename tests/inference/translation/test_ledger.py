@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -13,12 +14,17 @@ from i2i.errors import StorageError
 from i2i.inference import load_model
 from i2i.inference.pictures.image_files import read_picture
 from i2i.inference.translation.conveyor import UNKNOWN_MAKER, translate_files
-from i2i.inference.translation.ledger import LEDGER_NAME, Ledger, Maker, read_results
+from i2i.inference.translation.ledger import LEDGER_NAME, Ledger, Maker, check_lists, read_results
 from i2i.inference.translation.planning import Job, plan_translation
 from tests.inference.models import paint, write_constant_model
 
 MAKER = Maker(model_sha256="ab" * 32, direction="AtoB", precision="fp32", quality=95)
 FACTS = {"runner": "torch", "runner_seconds": {"torch": 0.25}}
+
+
+def made(ledger: Ledger, job: Job) -> None:
+    ledger.note_source(job)
+    ledger.record(job)
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def jobs(tmp_path: Path) -> tuple[Job, ...]:
 def test_what_was_recorded_is_known_and_nothing_else(jobs: tuple[Job, ...], tmp_path: Path) -> None:
     first, second = jobs
     assert Ledger(MAKER, FACTS).state(first) == "unknown"
-    Ledger(MAKER, FACTS).record(first)
+    made(Ledger(MAKER, FACTS), first)
     ledger = Ledger(MAKER, FACTS)
     assert (ledger.state(first), ledger.state(second)) == ("same", "unknown")
     first.destination.unlink()
@@ -50,20 +56,20 @@ def test_what_was_recorded_is_known_and_nothing_else(jobs: tuple[Job, ...], tmp_
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_another_model_or_other_settings_are_another_maker(jobs: tuple[Job, ...], change: dict[str, object]) -> None:
-    Ledger(MAKER, FACTS).record(jobs[0])
+    made(Ledger(MAKER, FACTS), jobs[0])
     assert Ledger(replace(MAKER, **change), FACTS).state(jobs[0]) == "other maker"  # type: ignore[arg-type]
 
 
 def test_quality_matters_to_formats_that_have_one_and_the_engine_to_none(jobs: tuple[Job, ...]) -> None:
     lossless, lossy = jobs
     for job in jobs:
-        Ledger(MAKER, FACTS).record(job)
+        made(Ledger(MAKER, FACTS), job)
     other = Ledger(replace(MAKER, quality=50), {"runner": "onnxruntime"})
     assert (other.state(lossless), other.state(lossy)) == ("same", "other maker")
 
 
 def test_a_picture_that_has_changed_is_told(jobs: tuple[Job, ...]) -> None:
-    Ledger(MAKER, FACTS).record(jobs[0])
+    made(Ledger(MAKER, FACTS), jobs[0])
     paint(jobs[0].source, 7, (3, 3))
     assert Ledger(MAKER, FACTS).state(jobs[0]) == "other source"
 
@@ -82,7 +88,7 @@ def test_the_list_says_what_it_ran_on_once(jobs: tuple[Job, ...], tmp_path: Path
 def test_torn_and_foreign_lines_are_passed_over(jobs: tuple[Job, ...], tmp_path: Path) -> None:
     path = tmp_path / "out" / LEDGER_NAME
     path.write_bytes(b'\xff\xfe\n[1]\n{"result": 3}\n{"result": "a.p')
-    Ledger(MAKER, FACTS).record(jobs[0])
+    made(Ledger(MAKER, FACTS), jobs[0])
     with path.open("a") as file:
         file.write('{"result": "sub/b.jpg", "mak')
     ledger = Ledger(MAKER, FACTS)
@@ -104,9 +110,36 @@ def test_many_writers_lose_no_line(tmp_path: Path) -> None:
     assert sorted(read_results(tmp_path)) == [f"{number:03}.png" for number in range(200)]
 
 
-def test_a_list_that_cannot_be_written_is_a_storage_error(jobs: tuple[Job, ...], tmp_path: Path) -> None:
+def test_a_picture_replaced_after_it_was_read_is_another_one(jobs: tuple[Job, ...]) -> None:
+    ledger = Ledger(MAKER, FACTS)
+    ledger.note_source(jobs[0])
+    paint(jobs[0].source, 7, (3, 3))
+    ledger.record(jobs[0])
+    assert Ledger(MAKER, FACTS).state(jobs[0]) == "other source"
+
+
+def test_a_list_that_cannot_be_written_is_found_before_and_harms_no_result_after(
+    jobs: tuple[Job, ...], tmp_path: Path
+) -> None:
+    check_lists(jobs)
+    assert not (tmp_path / "out" / LEDGER_NAME).exists()
     (tmp_path / "out" / LEDGER_NAME).mkdir()
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match=r"i2i_results\.jsonl: cannot be written: .* - free space, make it writable"):
+        check_lists(jobs)
+    model = load_model(write_constant_model(tmp_path / "m.safetensors", {"AtoB": (200.0, 9.0, 9.0)}), "cpu")
+    outcomes = translate_files(model, jobs, ledger=Ledger(MAKER, FACTS))
+    assert [outcome.status for outcome in outcomes] == ["written", "written"]
+    assert all(outcome.notes[-1].startswith("not in the list of results: ") for outcome in outcomes)
+
+
+def test_a_full_disk_under_the_list_stops_everything(
+    jobs: tuple[Job, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StorageError, match="No space left"):
         Ledger(MAKER, FACTS).record(jobs[0])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,14 @@ from i2i.errors import DataError, StorageError, UsageError
 from i2i.inference import load_model
 from i2i.inference.image_model import ImageModel
 from i2i.inference.tiling.tiles import TileSettings
+from i2i.inference.translation import video as module
+from i2i.inference.translation.ledger import Ledger, Maker
 from i2i.inference.translation.planning import VideoJob
-from i2i.inference.translation.video import probe, require_ffmpeg, translate_video
-from tests.inference.models import write_nearest_upscaler
+from i2i.inference.translation.video import probe, require_ffmpeg, settle_video, translate_video
+from tests.inference.models import write_constant_model, write_nearest_upscaler
+
+MAKER = Maker(model_sha256="", direction="upscale", precision="fp32")
+LEDGER = Ledger(MAKER, {})
 
 # A "video" is a line of JSON and raw RGB frames.
 _FFMPEG = """
@@ -123,6 +130,80 @@ def test_large_frames_go_in_bands(doubling: ImageModel, tmp_path: Path, monkeypa
     job = VideoJob(record(tmp_path / "a.mp4", frames), tmp_path / "b.mp4")
     translate_video(doubling, job, batch=2, tiles=TileSettings(side=16))
     assert np.array_equal(played(tmp_path / "b.mp4")[1], frames.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_frames_that_memory_does_not_hold_together_go_one_by_one(
+    doubling: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "bin", monkeypatch)
+    sizes: list[int] = []
+    whole = doubling.translate_array
+    monkeypatch.setattr(doubling, "translate_array", lambda images: sizes.append(len(images)) or whole(images))
+    monkeypatch.setattr(module, "needs_tiles", lambda *arguments: arguments[4] > 2)
+    job = VideoJob(record(tmp_path / "a.mp4", FRAMES), tmp_path / "b.mp4")
+    translate_video(doubling, job, batch=3, tiles=TileSettings())
+    assert sizes == [1] * 7, "of three the memory holds two, and so it does of the last one"
+    assert np.array_equal(played(tmp_path / "b.mp4")[1], DOUBLED)
+
+
+def test_another_engine_takes_over_what_this_one_cannot_do_in_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "bin", monkeypatch)
+    path, asked = write_constant_model(tmp_path / "m.safetensors", {"AtoB": (200.0, 40.0, 40.0)}), 0
+    model, plain = load_model(path, "cpu", runner="torch"), load_model(path, "cpu", runner="torch")
+    plain.runner = SimpleNamespace(  # type: ignore[assignment]
+        name="other", device=model.device, precision=model.precision, network=None
+    )
+
+    def torch_model() -> ImageModel:
+        nonlocal asked
+        asked += 1
+        return model
+
+    frames = np.zeros((2, 40, 36, 3), np.uint8)
+    job = VideoJob(record(tmp_path / "a.mp4", frames), tmp_path / "b.mp4")
+    translate_video(plain, job, tiles=TileSettings(side=16), large_model=torch_model)
+    assert asked == 1 and np.all(played(tmp_path / "b.mp4")[1] == (200, 40, 40))
+
+
+@pytest.mark.parametrize("kind", ["damaged", "no ffmpeg", "cannot be written"])
+def test_a_video_that_fails_is_one_of_several(
+    doubling: ImageModel, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "bin", monkeypatch)
+    job = VideoJob(record(tmp_path / "a.mp4", FRAMES, damaged_at=3 if kind == "damaged" else None), tmp_path / "b.mp4")
+    if kind == "no ffmpeg":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    if kind == "cannot be written":
+        job.destination.mkdir()
+    outcome = settle_video(doubling, job, LEDGER)
+    expected = {
+        "damaged": "frame 3 is damaged",
+        "no ffmpeg": "videos need ffmpeg",
+        "cannot be written": "b.mp4: cannot",
+    }
+    assert outcome.status == "failed" and expected[kind] in outcome.message
+
+
+def test_a_full_disk_stops_everything(doubling: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("b.mp4: no space") from OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(module, "translate_video", full)
+    with pytest.raises(StorageError, match="no space"):
+        settle_video(doubling, VideoJob(tmp_path / "a.mp4", tmp_path / "b.mp4"), LEDGER)
+
+
+def test_a_video_replaced_while_it_is_translated_is_not_taken_for_done(
+    doubling: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "bin", monkeypatch)
+    job = VideoJob(record(tmp_path / "a.mp4", FRAMES), tmp_path / "b.mp4")
+    assert settle_video(doubling, job, LEDGER).status == "written"
+    assert settle_video(doubling, job, Ledger(MAKER, {}), skip_existing=True).status == "skipped"
+    settle_video(doubling, job, LEDGER, on_part=lambda _: record(tmp_path / "a.mp4", FRAMES[:3]) and None)
+    assert Ledger(MAKER, {}).state(job) == "other source"
 
 
 def test_without_ffmpeg_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
