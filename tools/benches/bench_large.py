@@ -75,7 +75,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             rows.append(_translator(picture, work, arguments))
         if arguments.only != "translator":
             rows.append(_upscaler(picture, work, arguments))
-    return {"rows": rows, "width": arguments.width, "height": arguments.height}
+    return {
+        "rows": rows, "width": arguments.width, "height": arguments.height, "precision": arguments.precision,
+    }  # fmt: skip
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:
