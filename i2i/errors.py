@@ -73,3 +73,8 @@ class InterruptedBySignal(I2IError):  # noqa: N818 - it is an orderly end, not a
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def one_line(error: object, longest: int = 200) -> str:
+    """What another library says of a failure, fit for a message of ours; its kind where it says nothing."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from i2i.errors import I2IError, InterruptedBySignal
+from i2i.errors import I2IError, InterruptedBySignal, one_line
 
 
 def report_failure(error: BaseException) -> int:
@@ -34,7 +34,7 @@ def report_failure(error: BaseException) -> int:
             return 2
         case _ if _is_out_of_memory(error):
             _complain(
-                f"out of memory: {_one_line(error)} - use smaller pictures or batches (--batch 1, "
+                f"out of memory: {one_line(error, 300)} - use smaller pictures or batches (--batch 1, "
                 "--set training.accumulate=2, a smaller crop), or --device cpu"
             )
             return 6
@@ -44,7 +44,7 @@ def report_failure(error: BaseException) -> int:
             return 1
         case _:
             _complain(
-                f"internal error: {type(error).__name__}: {_one_line(error)} - run again with --debug to see where"
+                f"internal error: {type(error).__name__}: {one_line(error, 300)} - run again with --debug to see where"
             )
             return 1
 
@@ -54,10 +54,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _complain(message: str) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from i2i.data.cache import content_digests
 from i2i.data.folders import PICTURE_SUFFIXES, find_pictures, is_hidden_or_junk
-from i2i.errors import DataError
+from i2i.errors import DataError, one_line
 
 LARGEST_FILE_BYTES = 1 << 30
 """A picture file is read whole; one of more bytes than this is refused unread."""
@@ -89,7 +89,9 @@ class ZipFiles:
         try:
             self._opened = zipfile.ZipFile(archive)
         except _READ_ERRORS as error:
-            raise DataError(f"{archive}: cannot be read as a .zip file ({_one_line(error)}) - make it anew") from error
+            raise DataError(
+                f"{archive}: cannot be read as a .zip file ({one_line(error, 120)}) - make it anew"
+            ) from error
         members = _pictures_of(self._opened, archive)
         common = _common_folder(list(members))
         self._members = {name.removeprefix(common): members[name] for name in sorted(members)}
@@ -103,7 +105,7 @@ class ZipFiles:
             with self._opened.open(member) as file:
                 return file.read(member.file_size + 1)
         except _READ_ERRORS as error:
-            raise DataError(f"{name}: is damaged inside the archive ({_one_line(error)}) - remove it") from error
+            raise DataError(f"{name}: is damaged inside the archive ({one_line(error, 120)}) - remove it") from error
 
     def digests(self, cache_folder: Path | None) -> dict[str, str]:
         """See :class:`PictureFiles`; one digest of the whole archive, with the name, for each."""
@@ -168,7 +170,3 @@ def _common_folder(names: Sequence[str]) -> str:
             break
         shared.append(parts[0])
     return "".join(f"{part}/" for part in shared)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from i2i.errors import ModelError
+from i2i.errors import ModelError, one_line
 from i2i.export.layouts import PREFIXES, WRAPPERS
 from i2i.inference.model_files.forms import CHECKPOINT_SUFFIXES
 
@@ -72,7 +72,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
                 raise ModelError(f"{path}: a model of i2i's own already - use it with --model as it is")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
+        raise ModelError(f"{path}: damaged or not a safetensors file ({one_line(error)}) - copy it anew") from error
 
 
 def _read_pickled(path: Path) -> Any:
@@ -92,7 +92,7 @@ def _read_pickled(path: Path) -> Any:
     except _READER_ERRORS as error:
         if "TorchScript" in str(error):
             raise ModelError(f"{path}: TorchScript carries code, so it is refused - give its state_dict") from error
-        raise ModelError(f"{path}: damaged or not a file of torch.save ({_one_line(error)}) - copy it anew") from error
+        raise ModelError(f"{path}: damaged or not a file of torch.save ({one_line(error)}) - copy it anew") from error
 
 
 def _unwrapped(path: Path, content: Any) -> tuple[dict[str, Tensor], str]:
@@ -133,7 +133,3 @@ def _check_plain(path: Path, name: str, tensor: Tensor) -> None:
         raise ModelError(f"{path}: {name} is not a plain array of numbers - save the state_dict of the whole network")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise ModelError(f"{path}: {name} holds numbers that are not finite - take another checkpoint")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

@@ -10,6 +10,7 @@ import contextlib
 import io
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,15 @@ _EXAMPLE_CELLS = 2
 _EXAMPLE_PIXELS = 24
 
 
-class Recordable(nn.Module):
+class Recordable(nn.Module, ABC):
     """A network with all that belongs around it, in a form that exporters can write down."""
 
     free_axes: tuple[tuple[int, ...], ...]
     """Of each input, the axes that may have any length."""
 
+    @abstractmethod
     def examples(self, cells: int = 1) -> tuple[Tensor, ...]:
         """Inputs to record with, two rows each; pictures have sides of at least `cells` of what the network needs."""
-        raise NotImplementedError
 
 
 class RecordablePictures(Recordable):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from i2i.core.losses.perceptual import PerceptualSettings, ScriptedFeatures, ScriptedFeaturesSettings
 from i2i.data.fetch import PUBLISHED_WEIGHTS, PublishedFile, weights_folder
-from i2i.errors import ModelError
+from i2i.errors import ModelError, one_line
 from i2i.files import sha256_of_file
 
 # What a file that is no file of weights makes the readers raise.
@@ -95,7 +95,7 @@ def _read_tensors(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except _READER_ERRORS as error:
         raise ModelError(
-            f"{path}: damaged, or holds more than plain tensors ({_one_line(error)}) - get it anew"
+            f"{path}: damaged, or holds more than plain tensors ({one_line(error, 120)}) - get it anew"
         ) from error
     if not isinstance(content, Mapping):
         raise ModelError(f"{path}: holds a {type(content).__name__}, not tensors by name - give a state dict")
@@ -118,8 +118,4 @@ def _read_script(settings: ScriptedFeaturesSettings) -> nn.Module:
             warnings.simplefilter("ignore")
             return torch.jit.load(path, map_location="cpu")
     except _READER_ERRORS as error:
-        raise ModelError(f"{path}: cannot be read as TorchScript ({_one_line(error)}) - export it anew") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+        raise ModelError(f"{path}: cannot be read as TorchScript ({one_line(error, 120)}) - export it anew") from error

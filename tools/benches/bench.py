@@ -155,35 +155,17 @@ def main() -> None:
     cyclegan.add_argument("--warmup", type=int, default=2, help="uncounted steps of each before (default 2)")
     cyclegan.set_defaults(run=run_cyclegan)
 
-    srgan = benches.add_parser(
-        "srgan",
-        parents=[common],
-        help="a training step of super-resolution, and the pictures for it",
-        description=bench_srgan.__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    bench_srgan.add_arguments(srgan)
-    srgan.set_defaults(run=run_srgan)
-
     for name, module, run, what in (
+        ("srgan", bench_srgan, run_srgan, "a training step of super-resolution, and the pictures for it"),
         ("translate", bench_translate, run_translate, "pictures through every runner, and a folder of them"),
         ("large", bench_large, run_large, "pictures that do not fit into memory"),
+        ("dcgan", bench_dcgan, run_dcgan, "whole trainings of DCGAN on MNIST"),
     ):
         bench = benches.add_parser(
             name, parents=[common], help=what, description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter
         )
         module.add_arguments(bench)
         bench.set_defaults(run=run)
-
-    dcgan = benches.add_parser(
-        "dcgan",
-        parents=[common],
-        help="whole trainings of DCGAN on MNIST",
-        description=bench_dcgan.__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    bench_dcgan.add_arguments(dcgan)
-    dcgan.set_defaults(run=run_dcgan)
 
     arguments = parser.parse_args()
     arguments.run(arguments)

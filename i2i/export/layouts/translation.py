@@ -13,16 +13,8 @@ from i2i.export.layouts.naming import keys, weight_and_bias
 def junyanz_resnet(settings: ResNetGeneratorSettings) -> dict[str, str]:
     """``ResnetGenerator`` of junyanz/pytorch-CycleGAN-and-pix2pix."""
     last = 10 + settings.blocks
-    second = 6 if settings.dropout else 5
-    pairs = [("head.1", "model.1"), ("down.0.0", "model.4"), ("down.1.0", "model.7")]
-    for block in range(settings.blocks):
-        pairs += [
-            (f"blocks.{block}.branch.1", f"model.{10 + block}.conv_block.1"),
-            (f"blocks.{block}.branch.6", f"model.{10 + block}.conv_block.{second}"),
-        ]
-    pairs += [("up.0.0", f"model.{last}"), ("up.1.0", f"model.{last + 3}")]
-    tail = ("tail.1", f"model.{last + 7}")
-    return keys(pairs, settings.normalization) | weight_and_bias([tail])
+    down, up = ("model.4", "model.7"), ("up.0.0", f"model.{last}", "up.1.0", f"model.{last + 3}")
+    return _resnet(settings, down, 10, up, f"model.{last + 7}")
 
 
 def taesungp_resnet(settings: ResNetGeneratorSettings) -> dict[str, str]:
@@ -31,15 +23,26 @@ def taesungp_resnet(settings: ResNetGeneratorSettings) -> dict[str, str]:
     Blurs have places of their own, behind the activation going down and in front of the convolution going up.
     """
     last = 12 + settings.blocks
+    down, up = ("model.4", "model.8"), ("up.0.1", f"model.{last + 1}", "up.1.1", f"model.{last + 5}")
+    return _resnet(settings, down, 12, up, f"model.{last + 9}")
+
+
+def _resnet(
+    settings: ResNetGeneratorSettings,
+    down: tuple[str, str],
+    first_block: int,
+    up: tuple[str, str, str, str],
+    tail: str,
+) -> dict[str, str]:
+    """What both have in common; `up` holds ours and theirs in turn."""
+    # Dropout stands between the two convolutions of a block and moves the second on by one.
     second = 6 if settings.dropout else 5
-    pairs = [("head.1", "model.1"), ("down.0.0", "model.4"), ("down.1.0", "model.8")]
+    pairs = [("head.1", "model.1"), ("down.0.0", down[0]), ("down.1.0", down[1])]
     for block in range(settings.blocks):
-        pairs += [
-            (f"blocks.{block}.branch.1", f"model.{12 + block}.conv_block.1"),
-            (f"blocks.{block}.branch.6", f"model.{12 + block}.conv_block.{second}"),
-        ]
-    pairs += [("up.0.1", f"model.{last + 1}"), ("up.1.1", f"model.{last + 5}")]
-    return keys(pairs, settings.normalization) | weight_and_bias([("tail.1", f"model.{last + 9}")])
+        theirs = f"model.{first_block + block}.conv_block"
+        pairs += [(f"blocks.{block}.branch.1", f"{theirs}.1"), (f"blocks.{block}.branch.6", f"{theirs}.{second}")]
+    pairs += [(up[0], up[1]), (up[2], up[3])]
+    return keys(pairs, settings.normalization) | weight_and_bias([("tail.1", tail)])
 
 
 def taesungp_filters(settings: ResNetGeneratorSettings) -> dict[str, Tensor]:

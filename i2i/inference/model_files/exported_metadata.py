@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from i2i.errors import ModelError
+from i2i.errors import ModelError, one_line
 from i2i.inference.model_files.model_file import (
     FORMAT_VERSION,
     EntryPointRecord,
@@ -76,7 +76,7 @@ def parse_exported_metadata(path: Path, text: str) -> tuple[ModelMetadata, Expor
     try:
         version = int(json.loads(text)["model"]["format_version"])
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - export it anew") from error
+        raise ModelError(f"{path}: i2i's metadata are unreadable ({one_line(error)}) - export it anew") from error
     if version > FORMAT_VERSION:
         raise ModelError(f"{path}: model format {version}, this i2i reads up to {FORMAT_VERSION} - install a newer i2i")
     try:
@@ -84,7 +84,7 @@ def parse_exported_metadata(path: Path, text: str) -> tuple[ModelMetadata, Expor
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        raise ModelError(f"{path}: metadata {where}: {_one_line(first['msg'])} - export it anew") from error
+        raise ModelError(f"{path}: metadata {where}: {one_line(first['msg'])} - export it anew") from error
     count = len(content.model.entry_points)
     if count != 1:
         raise ModelError(f"{path}: metadata name {count} entry points, an exported file has one - export it anew")
@@ -96,7 +96,3 @@ def input_names(record: EntryPointRecord) -> tuple[str, ...]:
     if not isinstance(record, LatentRecord):
         return (IMAGES,)
     return (LATENTS, LABELS) if record.classes else (LATENTS,)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

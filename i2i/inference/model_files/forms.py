@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from i2i.errors import ModelError
+from i2i.errors import ModelError, one_line
 
 Form = Literal["safetensors", "onnx", "openvino", "torchscript", "pt2"]
 
@@ -103,5 +103,5 @@ def _damage_as_help(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError) as error:
         # RuntimeError: encrypted, or compressed in a way unknown here.
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ModelError(f"{path}: damaged or not a model file ({reason}) - copy it anew") from error

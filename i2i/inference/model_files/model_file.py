@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSettings
 from i2i.core.image_shape import ImageShape
-from i2i.errors import ModelError, UsageError
+from i2i.errors import ModelError, UsageError, one_line
 from i2i.files import atomic_path
 from i2i.inference.model_files.forms import SUPPORTED, form_of
 from i2i.inference.model_files.model_bytes import read_model_bytes
@@ -263,7 +263,7 @@ def build_network(
         with torch.random.fork_rng(devices=[]):
             network = _built(record)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{path}: network {name} cannot be built ({_one_line(error)})") from error
+        raise ModelError(f"{path}: network {name} cannot be built ({one_line(error)})") from error
     prefix = name + "."
     found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     expected = network.state_dict()
@@ -333,14 +333,14 @@ def _damage_as_help(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged or not a safetensors file ({_one_line(error)}) - copy it anew") from error
+        raise ModelError(f"{path}: damaged or not a safetensors file ({one_line(error)}) - copy it anew") from error
 
 
 def _check_format_version(path: Path, text: str) -> None:
     try:
         version = int(json.loads(text)["format_version"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+        raise ModelError(f"{path}: i2i's metadata are unreadable ({one_line(error)}) - copy the file anew") from error
     if version > FORMAT_VERSION:
         raise ModelError(f"{path}: model format {version}, this i2i reads up to {FORMAT_VERSION} - install a newer i2i")
 
@@ -352,7 +352,7 @@ def _parse_metadata(path: Path, text: str) -> ModelMetadata:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"][1:])
         raise ModelError(
-            f"{path}: metadata {where}: {_one_line(first['msg'])} - the file does not fit this version of i2i"
+            f"{path}: metadata {where}: {one_line(first['msg'])} - the file does not fit this version of i2i"
         ) from error
     if not metadata.entry_points:
         raise ModelError(f"{path}: metadata name no entry point - the file does not fit this version of i2i")
@@ -370,7 +370,7 @@ def _unsealed(path: Path, sealed: str) -> tuple[str, str]:
         content = json.loads(sealed)
         text, checksum = json.dumps(content["model"]), str(content["sha256"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: i2i's metadata are unreadable ({_one_line(error)}) - copy the file anew") from error
+        raise ModelError(f"{path}: i2i's metadata are unreadable ({one_line(error)}) - copy the file anew") from error
     _check_format_version(path, text)
     return text, checksum
 
@@ -383,7 +383,3 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

@@ -35,7 +35,7 @@ from PIL import (
 )
 
 from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, check_pixels, read_header
-from i2i.errors import DataError, OutOfMemoryError
+from i2i.errors import DataError, OutOfMemoryError, one_line
 from i2i.files import write_atomically
 from i2i.inference.pictures.exif import kept_exif
 from i2i.inference.pictures.strip_layout import StripLayout
@@ -114,9 +114,7 @@ def read_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         size = f"{header.width}x{header.height}"
         raise OutOfMemoryError(f"{path}: too little memory to decode {size} pixels - shrink the picture") from error
     except _DECODER_ERRORS as error:
-        raise DataError(
-            f"{path}: cannot be decoded ({_one_line(error)}) - the file is damaged or incomplete"
-        ) from error
+        raise DataError(f"{path}: cannot be decoded ({one_line(error)}) - the file is damaged or incomplete") from error
     if picture.rgb.shape[:2] != (header.height, header.width):
         raise DataError(f"{path}: header and pixels disagree about the size - save the picture anew")
     return picture
@@ -149,7 +147,7 @@ def write_picture(
         raise OutOfMemoryError(f"{path}: too little memory to encode the picture - use a smaller --batch") from error
     except _DECODER_ERRORS as error:
         raise DataError(
-            f"{path}: {width}x{height} pixels cannot be written as {format} ({_one_line(error)}) - use --format tiff"
+            f"{path}: {width}x{height} pixels cannot be written as {format} ({one_line(error)}) - use --format tiff"
         ) from error
     write_atomically(path, content)
     return fitted.notes[len(picture.notes) :]
@@ -243,7 +241,7 @@ def _decode_sixteen_bit(data: bytes, header: PictureHeader) -> tuple[np.ndarray,
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise DataError(f"cannot be decoded ({_one_line(error)}) - the file is damaged or of a rare kind") from error
+        raise DataError(f"cannot be decoded ({one_line(error)}) - the file is damaged or of a rare kind") from error
     if pixels is None:
         raise DataError("cannot be decoded - the file is damaged or of a rare kind of 16-bit picture")
     if pixels.dtype != np.uint16:
@@ -359,7 +357,3 @@ def _encode(picture: Picture, format: OutputFormat, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(channels).save(buffer, format=_PILLOW_NAMES[format], **options)
     return buffer.getvalue()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -35,6 +35,7 @@ from i2i.inference.translation.failures import failed, stops_everything
 from i2i.inference.translation.large_pictures import needs_layers, translate_large
 from i2i.inference.translation.ledger import Ledger, State
 from i2i.inference.translation.planning import (
+    MADE_ANEW,
     UNKNOWN_MAKER,
     Job,
     Outcome,
@@ -48,10 +49,6 @@ __all__ = ["UNKNOWN_MAKER", "Job", "Outcome", "Plan", "plan_translation", "prepa
 _READERS, _WRITERS = 2, 2
 # Of decoded pictures: so much waits for the network, and so much again to be written.
 _WAITING_BYTES = 2**29
-MADE_ANEW = {
-    "other maker": "made anew: the result that was there came from another model or other settings",
-    "other source": "made anew: the picture has changed since",
-}
 OnPart = Callable[[float], None]
 
 

@@ -24,6 +24,11 @@ _KEPT_CONTAINERS = frozenset({".mp4", ".m4v", ".mov", ".mkv"})
 _NAMED_MISSING = 3
 UNKNOWN_MAKER = "it is not known what made it"
 """What is said of a result that is skipped without being known."""
+MADE_ANEW = {
+    "other maker": "made anew: the result that was there came from another model or other settings",
+    "other source": "made anew: its source has changed since",
+}
+"""What is said of a result that was there and did not count, by the state that the list of results gives."""
 
 
 @dataclass(frozen=True)

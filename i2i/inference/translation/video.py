@@ -29,7 +29,7 @@ from i2i.inference.tiling.tiles import TileSettings, needs_tiles
 from i2i.inference.translation.failures import failed, stops_everything
 from i2i.inference.translation.large_pictures import needs_layers, translate_in_bands
 from i2i.inference.translation.ledger import Ledger
-from i2i.inference.translation.planning import UNKNOWN_MAKER, Outcome, VideoJob
+from i2i.inference.translation.planning import MADE_ANEW, UNKNOWN_MAKER, Outcome, VideoJob
 
 _DEFAULT_RATE = "25"
 # Even sides; colours as players expect them of what is not tagged otherwise, and tagged all the same.
@@ -131,7 +131,8 @@ def settle_video(
             model, job, batch=batch, max_pixels=max_pixels, tiles=tiles, large_model=large_model, processes=processes,
             on_part=on_part,
         )  # fmt: skip
-        return replace(outcome, notes=(*outcome.notes, *ledger.record(job)))
+        anew = (MADE_ANEW[state],) if state in MADE_ANEW else ()
+        return replace(outcome, notes=(*outcome.notes, *ledger.record(job), *anew))
     except I2IError as error:
         if stops_everything(error):
             raise

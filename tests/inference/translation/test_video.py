@@ -204,6 +204,8 @@ def test_a_video_replaced_while_it_is_translated_is_not_taken_for_done(
     assert settle_video(doubling, job, Ledger(MAKER, {}), skip_existing=True).status == "skipped"
     settle_video(doubling, job, LEDGER, on_part=lambda _: record(tmp_path / "a.mp4", FRAMES[:3]) and None)
     assert Ledger(MAKER, {}).state(job) == "other source"
+    anew = settle_video(doubling, job, Ledger(MAKER, {}), skip_existing=True)
+    assert anew.status == "written" and any("its source has changed since" in note for note in anew.notes)
 
 
 def test_without_ffmpeg_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
