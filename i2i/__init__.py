@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from i2i.version import __version__
+
 if TYPE_CHECKING:
     from i2i.inference.image_model import ImageModel
     from i2i.inference.latent_model import LatentModel
     from i2i.recipe import Recipe
 
-__version__ = "0.1.0"
 __all__ = ["Recipe", "__version__", "load", "train"]
 
 

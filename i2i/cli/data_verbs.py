@@ -64,11 +64,11 @@ def data_prepare(
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="Name of the set, e.g. horse2zebra.")],
+    name: Annotated[str, typer.Argument(help="Name of the set or of the weights, e.g. horse2zebra, inception.")],
     to: Annotated[Path, typer.Option(help="Folder that gets a folder with this name.")] = Path("datasets"),
     quiet: Quiet = False,
 ) -> None:
-    """Download a published set and check that it is the one published."""
+    """Download a published set, or weights that metrics and losses need, and check that it is the one published."""
     from i2i.commands import data as command
 
     command.fetch(name, to=to, quiet=quiet)

@@ -24,7 +24,6 @@ from i2i.cli.options import (
     Strength,
     Trust,
 )
-from i2i.errors import UsageError
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
@@ -204,10 +203,17 @@ def generate(
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="As for translate, or a generator.")] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="SET", help="Folder with testA and testB, aligned by file name.")
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="Folder with testA and testB (aligned by file name, or not), a recipe, a run, idx or CIFAR-10 files, "
+            "or pictures; the data of the model's own run by default.",
+        ),
     ] = None,
+    real: Annotated[Path | None, typer.Option(metavar="DIR", help="Without a model: true pictures.")] = None,
+    fake: Annotated[Path | None, typer.Option(metavar="DIR", help="With --real: made pictures.")] = None,
     hr: Annotated[
         str | None,
         typer.Option(metavar="PICTURES", help="For models that enlarge: a folder or a 'pattern' of true pictures."),
@@ -216,9 +222,35 @@ def evaluate(
         str | None,
         typer.Option(metavar="PICTURES", help="Small counterparts of --hr; made from them as MATLAB does by default."),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Of fid,kid,is,pr,dc,diversity,lpips,psnr,l1,ssim,parzen; by default paired scores where counterparts "
+            "are known, else fid,kid.",
+        ),
+    ] = None,
+    features: Annotated[
+        str,
+        typer.Option(metavar="NET", help="inception, vgg16, alexnet (each with :FILE), lenet:FILE, TorchScript .pt."),
+    ] = "inception",
+    lpips: Annotated[str, typer.Option(metavar="NET", help="alexnet or vgg16, with :NETWORK,HEADS for files.")] = (
+        "alexnet"
+    ),
+    samples: Annotated[
+        int | None, typer.Option(help="Made pictures; as many as real ones, of a generator at most 10,000, by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of a generator's pictures: those of `i2i generate --seed`.")] = 0,
+    split: Annotated[
+        Literal["train", "test"] | None,
+        typer.Option(help="Half of the data; train for generators and test for others by default."),
+    ] = None,
     direction: Direction = None,
     strength: Strength = 1.0,
     consistent: Consistent = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the figures for i2i compare (.json).")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     runner: Runner = "auto",
@@ -227,28 +259,37 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on test pictures with known counterparts."""
-    if (data is None) == (hr is None) or (hr is None and lr is not None):
-        raise UsageError(
-            "what to score on? Give --data SET, or for models that enlarge --hr PICTURES (and --lr PICTURES)"
+    """Measure what a model makes against real pictures, or one folder of pictures against another.
+
+    Every figure says how it was made. Under torchrun the processes share the work.
+    """
+    from i2i.commands.evaluation import running
+    from i2i.commands.evaluation.wishes import Wishes
+
+    running.run(
+        Wishes(
+            model=model, data=data, real=real, fake=fake, hr=hr, lr=lr, metrics=metrics, features=features, lpips=lpips,
+            samples=samples, seed=seed, split=split, direction=direction, strength=strength, consistent=consistent,
+            out=out, device=device, precision=precision, runner=runner, trust=trust, max_pixels=max_pixels, json=json,
+            quiet=quiet,
         )
-    if hr is not None:
-        from i2i.commands import evaluate_upscaling
-
-        evaluate_upscaling.run(
-            model, hr, lr, direction=direction, strength=strength, consistent=consistent, device=device,
-            precision=precision, runner=runner, trust=trust, max_pixels=max_pixels, json=json, quiet=quiet,
-        )  # fmt: skip
-        return
-    assert data is not None
-    if strength != 1.0 or consistent:
-        raise UsageError("--strength and --consistent are for models that enlarge - score them with --hr PICTURES")
-    from i2i.commands import evaluate as command
-
-    command.run(
-        model, data, direction=direction, device=device, precision=precision, runner=runner, trust=trust,
-        max_pixels=max_pixels, json=json, quiet=quiet,
     )  # fmt: skip
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A file of i2i evaluate -o, or a run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="FIELD", help="What may differ in how figures were made, e.g. fake_count."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Put the figures of two evaluations side by side; refuse those that were not made alike."""
+    from i2i.commands import compare as command
+
+    command.run(first, second, ignore=ignore or (), json=json)
 
 
 @app.command()
@@ -287,14 +328,33 @@ def convert(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders; several are also compared.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The page to write; of several runs the comparison."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page, report.html, into each run folder."""
+    """Write a page, report.html, into each run folder; of several runs also a page that compares them."""
     from i2i.commands import report as command
 
-    pages = [str(page) for page in command.run(runs)]
+    pages = [str(page) for page in command.run(runs, out)]
     typer.echo(json_module.dumps(pages) if json else "\n".join(pages))
+
+
+@app.command()
+def card(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Run folders or model files.")],
+    licence: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the model, such as CC-BY-4.0; an earlier card's by default.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a Markdown card beside each model: what it is, its data, results, limits, licence and use."""
+    from i2i.commands import card as command
+
+    cards = [str(path) for path in command.run(models, licence=licence)]
+    typer.echo(json_module.dumps(cards) if json else "\n".join(cards))
 
 
 @app.command()

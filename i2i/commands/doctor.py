@@ -204,7 +204,7 @@ def _wandb_mode() -> str:
     if not _is_installed("wandb"):
         return "not installed"
     try:
-        from i2i.training.sinks import TrackingSettings, wandb_mode
+        from i2i.training.tracking import TrackingSettings, wandb_mode
 
         mode = wandb_mode(TrackingSettings(), os.environ)
     except ImportError as error:

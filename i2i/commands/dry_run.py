@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json as json_module
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
@@ -14,6 +16,7 @@ import typer
 from i2i.commands.notes import notes_at_start
 from i2i.commands.planning import (
     build_engine,
+    build_evaluation,
     choose,
     finished_already,
     open_data,
@@ -27,10 +30,13 @@ from i2i.inference.runtime import resolve_device
 from i2i.training.checkpoint import load_newest_checkpoint
 from i2i.training.distributed import Processes
 from i2i.training.engine import Draw, Engine
+from i2i.training.evaluation import Evaluation, open_features
+from i2i.training.evaluation_cost import measure_cost
 from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.loop import bind_draws
 from i2i.training.progress_bar import format_duration
 from i2i.training.rows import peak_memory_gib
+from i2i.training.settings import EvaluationSettings
 from i2i.training.timing import Length
 
 _TIMED_STEPS = 2
@@ -48,12 +54,15 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
     if device.type == "cpu" and recipe.speed == "auto":
         # As the training itself: its steps are what is timed.
         keep_freed_memory()
+    extractor = open_features(recipe.evaluate, device)
     data = open_data(recipe)
     engine = build_engine(recipe, data, Processes(), device)
-    spent = 0.0
+    evaluation = build_evaluation(recipe, engine, data, extractor)
+    spent, owes = 0.0, False
     if resume is not None:
-        engine.load_state(load_newest_checkpoint(resume)[1])
-        spent = spent_seconds(resume)
+        state = load_newest_checkpoint(resume)[1]
+        engine.load_state(state)
+        spent, owes = spent_seconds(resume), bool(state.counters.get("owed"))
     begin, length = engine.progress, Length(recipe.training.length, engine.images_per_epoch, recipe.training.batch_size)
     with StreamLoader(
         data.train, recipe.training.batch_size, micro_batches=recipe.training.accumulate, device=device
@@ -78,8 +87,10 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         "remaining_seconds": left.seconds,
         "peak_memory_gib": peak_memory_gib(device),
         "skipped_pictures": len(data.report),
-        "notes": notes_at_start(recipe, data),
+        "notes": notes_at_start(recipe, data, evaluation),
     }
+    if evaluation is not None:
+        result["evaluation"] = _evaluation(evaluation, engine, begin, left)
     if json:
         typer.echo(json_module.dumps(result))
         return
@@ -87,8 +98,10 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         typer.echo(f"note: {note}")
     typer.echo(f"{recipe.name}: {recipe.precision} on {device}, {engine.images_per_epoch} pictures an epoch")
     typer.echo(", ".join(f"{name} {count / 1e6:.2f} M weights" for name, count in result["parameters"].items()))
-    at_end = finished_already(recipe, resume, length, begin, spent) if resume is not None else None
+    at_end = finished_already(recipe, resume, length, begin, spent, owes=owes) if resume is not None else None
     typer.echo(at_end or left.sentence)
+    if evaluation is not None and at_end is None:
+        typer.echo(_about(result["evaluation"]))
     typer.echo(f"peak memory {result['peak_memory_gib']:.2f} GiB; nothing was written")
 
 
@@ -114,6 +127,38 @@ def _what_is_left(length: Length, done: Progress, spent_seconds: float, seconds_
     steps = int(by_clock / seconds_per_step)
     what = f"{format_duration(by_clock)} of {format_duration(60 * (minutes or 0))} to go" if done.step else ""
     return _Left(steps, by_clock, f"{what or format_duration(by_clock)}: about {steps:,} steps, {pace}")
+
+
+def _evaluation(evaluation: Evaluation, engine: Engine, done: Progress, left: _Left) -> dict[str, Any]:
+    """What will be measured, how often until the end, and what that takes beside the steps."""
+    cost = measure_cost(evaluation, engine)
+    steps_per_epoch = engine.images_per_epoch / engine.settings.batch_size
+    times = _times(evaluation.settings, done.step, done.step + left.steps, steps_per_epoch, left.seconds)
+    return {
+        "what": evaluation.describe(),
+        "times": times,
+        "seconds_each": cost.each,
+        "seconds_once": cost.once,
+        "total_seconds": times * cost.each + cost.once,
+    }
+
+
+def _times(wanted: EvaluationSettings, done: int, end: int, steps_per_epoch: float, seconds: float) -> int:
+    """Evaluations from step `done` to step `end`, the one at the end included."""
+    before = max(end - 1, done)
+    times = 1
+    for period in (wanted.every_steps, wanted.every_epochs and wanted.every_epochs * steps_per_epoch):
+        if period:
+            times += int(before / period + 1e-9) - int(done / period + 1e-9)
+    return times + (int(seconds / (60 * wanted.every_minutes)) if wanted.every_minutes else 0)
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    often = "once, at the end" if found["times"] == 1 else f"{found['times']:,} times"
+    once = found["seconds_once"]
+    extra = f", and at most {format_duration(once)} once for the real ones" if once >= 1 else ""
+    return f"evaluation {often}: {found['what']}: about {format_duration(found['seconds_each'])} each{extra}"
 
 
 def _seconds_per_step(engine: Engine, draw: Draw, length: Length) -> float:

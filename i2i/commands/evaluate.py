@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,6 +15,9 @@ from i2i.errors import DataError, PartialFailureError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from i2i.data.dataset import DataSet
+    from i2i.evaluation.paired import PairedScores, Pictures
+    from i2i.evaluation.team import Team
     from i2i.inference.image_model import ImageModel, Precision
 
 
@@ -29,33 +31,40 @@ def run(
     runner: str = "auto",
     trust: bool = False,
     max_pixels: int = 200_000_000,
+    out: Path | None = None,
     json: bool = False,
     quiet: bool = False,
+    team: Team | None = None,
 ) -> None:
     """Score `model` on the folders ``testA`` and ``testB`` of `data`, aligned by name, at the pictures' own size.
 
     ``trainA`` and ``trainB``, where they are, give the mean-picture baseline. A table goes to standard output, or one
-    JSON object with `json`.
+    JSON object with `json`; the figures with their passports go to `out` and to the model's run.
 
     Args:
         runner, trust: see `i2i.inference.load_model`.
+        team: the processes that share the work.
 
     Raises:
         PartialFailureError: some test pictures cannot be read; the others are scored.
         DataError: folders are missing, names do not match, or no test picture can be read.
         ModelError, UsageError: the model or the direction cannot be used.
     """
-    from i2i.evaluation.paired import mean_picture, paired_scores
+    from i2i.evaluation.paired import mean_picture
+    from i2i.evaluation.team import Team
 
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet)
+    team = team or Team()
+    console = console_of(team, quiet)
     data = Path(data)
-    models = _load_directions(model, device, direction, precision, runner, trust)
-    names_a, names_b, alone = _counterparts(data / "testA", data / "testB")
+    models = load_directions(model, device, direction, precision, runner, trust)
+    names_a, names_b, alone = counterparts(data / "testA", data / "testB")
+    if not names_a:
+        raise DataError(f"{data / 'testA'} and {data / 'testB'}: no names in common - pairs are told by equal names")
     if alone:
         console.print(f"{alone} test pictures have no counterpart of the same name and are left out")
     pairs = len(names_a)
     names_a, names_b, damaged = _readable(data, names_a, names_b, max_pixels)
-    for reason in damaged:
+    for reason in damaged if team.leads else ():
         typer.echo(f"failed: {reason}", err=True)
     if not names_a:
         raise DataError(f"{data}: none of {pairs} pairs can be read - see above")
@@ -64,21 +73,85 @@ def run(
     for domain, folder in (("a", data / "trainA"), ("b", data / "trainB")):
         if folder.is_dir():
             means[domain] = mean_picture(_training_pictures(folder, max_pixels, console))
-    scores = paired_scores(
-        lambda name, pictures: models[name](pictures),
-        _Pictures(data / "testA", names_a, max_pixels),
-        _Pictures(data / "testB", names_b, max_pixels),
-        mean_pictures=means,
-        directions=tuple(models),
-    )
-    if json:
-        about = {"model": str(next(iter(models.values())).path), "data": str(data), "precision": precision}
-        about |= {"runner": next(iter(models.values())).runner.name}
-        typer.echo(json_module.dumps(about | scores.to_json() | {"failed": damaged}))
-    else:
-        typer.echo(scores.table())
+    test = {
+        "a": _Pictures(data / "testA", names_a, max_pixels),
+        "b": _Pictures(data / "testB", names_b, max_pixels),
+    }
+    _score(models, test, means, about={"data": str(data)}, failed=damaged, out=out, json=json, team=team)
     if damaged:
         raise PartialFailureError(f"{pairs - len(names_a)} of {pairs} pairs could not be read, see above")
+
+
+def run_on_data_set(
+    models: Mapping[str, ImageModel],
+    data: DataSet,
+    description: str,
+    *,
+    out: Path | None = None,
+    json: bool = False,
+    team: Team,
+) -> None:
+    """Score a translator on the aligned test pictures of an opened data set, at the size that training gives them."""
+    from i2i.evaluation.paired import mean_picture
+    from i2i.evaluation.pictures.sources import data_source
+
+    training = {domain: data_source(data, domain, "train", description) for domain in "ab"}
+    means = {domain: mean_picture(iter(source.images)) for domain, source in training.items()}
+    _score(models, data.test, means, about={"data": description}, failed=(), out=out, json=json, team=team)
+
+
+def _score(
+    models: Mapping[str, ImageModel],
+    test: Mapping[str, Pictures],
+    means: Mapping[str, np.ndarray],
+    *,
+    about: Mapping[str, str],
+    failed: Sequence[str],
+    out: Path | None,
+    json: bool,
+    team: Team,
+) -> None:
+    from i2i.evaluation.paired import paired_scores
+
+    scores = paired_scores(
+        lambda name, pictures: models[name](pictures),
+        test["a"],
+        test["b"],
+        mean_pictures=means,
+        directions=tuple(models),
+        team=team,
+    )
+    if team.leads:
+        _deliver(scores, models, test, about=about, failed=failed, out=out, json=json)
+
+
+def _deliver(
+    scores: PairedScores,
+    models: Mapping[str, ImageModel],
+    test: Mapping[str, Pictures],
+    *,
+    about: Mapping[str, str],
+    failed: Sequence[str],
+    out: Path | None,
+    json: bool,
+) -> None:
+    """To standard output, and as figures with passports into files."""
+    from i2i.commands.evaluation.results import keep, sheet_of_model, tell
+    from i2i.evaluation.passports.score_figures import paired_figures
+    from i2i.evaluation.pictures.sources import sha256_of_pictures
+
+    truths = {name: test[name[-1].lower()] for name in models}
+    hashes = {name: sha256_of_pictures(pictures[i] for i in range(len(pictures))) for name, pictures in truths.items()}
+    first = next(iter(models.values()))
+    sheet = sheet_of_model(first, paired_figures(scores, hashes))
+    keep(sheet, out, first.path)
+    facts = {"model": str(first.path), **about, "precision": first.precision, "runner": first.runner.name}
+    tell(facts | scores.to_json(), sheet, scores.table(), json=json, failed=failed)
+
+
+def console_of(team: Team, quiet: bool) -> Console:
+    """Where notes go: the standard error of the process that speaks for all."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet or not team.leads)
 
 
 class _Pictures:
@@ -131,34 +204,28 @@ def _readable(
     return [a for a, _ in whole], [b for _, b in whole], damaged
 
 
-def _counterparts(folder_a: Path, folder_b: Path) -> tuple[list[str], list[str], int]:
-    """Names in both folders of the pictures that have a counterpart, and the number of those that have none."""
-    by_stem_a, by_stem_b = _by_stem(folder_a), _by_stem(folder_b)
-    both = sorted(by_stem_a.keys() & by_stem_b.keys())
-    if not both:
-        raise DataError(f"{folder_a} and {folder_b}: no names in common - pairs are told by equal names")
-    return (
-        [by_stem_a[stem] for stem in both],
-        [by_stem_b[stem] for stem in both],
-        len(by_stem_a.keys() ^ by_stem_b.keys()),
-    )
+def counterparts(folder_a: Path, folder_b: Path) -> tuple[list[str], list[str], int]:
+    """Names in both folders of the pictures that have a counterpart, and the number of those that have none.
 
-
-def _by_stem(folder: Path) -> Mapping[str, str]:
+    Raises:
+        DataError: a folder is missing or empty, or two of its pictures have one name.
+    """
+    from i2i.data.counterparts import common_names
     from i2i.data.folders import find_pictures
 
-    found: dict[str, str] = {}
-    for name in find_pictures(folder):
-        stem = str(PurePosixPath(name).with_suffix(""))
-        if stem in found:
-            raise DataError(f"{folder}: {found[stem]} and {name} have one name - remove one, pairs are told by names")
-        found[stem] = name
-    return found
+    names_a, names_b = find_pictures(folder_a), find_pictures(folder_b)
+    both = common_names(names_a, names_b, folder_a, folder_b)
+    return [a for a, _ in both], [b for _, b in both], len(names_a) + len(names_b) - 2 * len(both)
 
 
-def _load_directions(
+def load_directions(
     model: Path | str, device: str, direction: str | None, precision: Precision, runner: str, trust: bool
 ) -> dict[str, ImageModel]:
+    """The translator's direction of this name, or all it has.
+
+    Raises:
+        ModelError, UsageError: the model cannot be used, or enlarges.
+    """
     from i2i.inference import load_model
 
     def load(name: str | None) -> ImageModel:

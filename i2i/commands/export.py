@@ -25,22 +25,24 @@ def run(
     uint8: bool = False,
     json: bool = False,
 ) -> None:
-    """Export `model` to `out` and say how near the two are.
+    """Export `model` to `out`, with a card beside it, and say how near the two are.
 
     Raises:
         ModelError, UsageError, StorageError: see `i2i.export.exporting.export_model`.
     """
     from i2i.export.exporting import as_json, export_model
+    from i2i.report.card import write_model_card
 
     report = export_model(model, to, out, direction=direction, strength=strength, uint8=uint8, version=__version__)
+    card = write_model_card(out, source=model)
     if json:
-        typer.echo(json_module.dumps({"out": str(out), **as_json(report)}))
+        typer.echo(json_module.dumps({"out": str(out), **as_json(report), "card": str(card)}))
         return
-    for line in _lines(report, out):
+    for line in _lines(report, out, card):
         typer.echo(line)
 
 
-def _lines(report: ExportReport, out: Path) -> list[str]:
+def _lines(report: ExportReport, out: Path, card: Path) -> list[str]:
     from i2i.export.formats import FORMATS
     from i2i.inference.model_files.loading import read_any_metadata
     from i2i.inference.model_files.trust import report_path
@@ -52,7 +54,7 @@ def _lines(report: ExportReport, out: Path) -> list[str]:
     lines = [
         f"{out}: {metadata.description}; {report.form}, {pixels}, {report.bytes:,} bytes",
         f"from {report.source}: differs by at most {report.levels:.2g} of 255 grey levels, at {len(sizes)} sizes in"
-        f" batches of {' and '.join(map(str, batches))}; see {report_path(out)}",
+        f" batches of {' and '.join(map(str, batches))}; see {report_path(out)}, and {card} for a card",
     ]
     if FORMATS[report.form].carries_code and report.seal is None:
         lines.append(

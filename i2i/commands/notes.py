@@ -11,14 +11,16 @@ from i2i.data.picture_files import FolderFiles, PictureFiles, open_picture_files
 from i2i.data.settings import ImageFolderSettings
 from i2i.errors import DataError
 from i2i.recipe import Recipe
+from i2i.training.evaluation import Evaluation
 
 _LOOKED_AT = 100
 
 
-def notes_at_start(recipe: Recipe, data: DataSet) -> list[str]:
-    """One line for each thing; see `_batch_note` and `_enlarged_note`."""
+def notes_at_start(recipe: Recipe, data: DataSet, evaluation: Evaluation | None = None) -> list[str]:
+    """One line for each thing; see `_batch_note`, `_enlarged_note` and `i2i.evaluation.assessment.cautions`."""
     enlarged = _enlarged_note(recipe.data) if isinstance(recipe.data, ImageFolderSettings) else None
-    return [note for note in (_batch_note(recipe, data), enlarged) if note is not None]
+    notes = [note for note in (_batch_note(recipe, data), enlarged) if note is not None]
+    return notes + ([] if evaluation is None else evaluation.cautions())
 
 
 def _batch_note(recipe: Recipe, data: DataSet) -> str | None:

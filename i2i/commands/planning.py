@@ -15,14 +15,16 @@ from i2i.data.dataset import DataSet
 from i2i.data.folders import MissingFolderError
 from i2i.data.streams import open_streams
 from i2i.errors import DataError, ModelError, RecipeError, UsageError
+from i2i.evaluation.features.protocol import FeatureExtractor
 from i2i.pipelines import SRGANSettings
 from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, load_recipe
 from i2i.training.checkpoint import checkpoint_folder
 from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
-from i2i.training.loop import MODEL_FILE
+from i2i.training.evaluation import Evaluation, with_whole_files, with_whole_path
 from i2i.training.precision import Precision, choose_precision
 from i2i.training.pretrained import load_pretrained
+from i2i.training.run import MODEL_FILE
 from i2i.training.timing import Length
 from i2i.training.tracking import read_metrics
 
@@ -61,8 +63,12 @@ def with_whole_paths(recipe: Recipe) -> Recipe:
     if isinstance(pipeline, SRGANSettings) and pipeline.perceptual is not None:
         perceptual = _with_whole(pipeline.perceptual, pipeline.perceptual.path_keys)
         pipeline = dataclasses.replace(pipeline, perceptual=perceptual)
-    data = _with_whole(data, data.path_keys)
-    return _with_whole(dataclasses.replace(recipe, data=data, pipeline=pipeline), ("initialize_from",))
+    data, evaluate = _with_whole(data, data.path_keys), recipe.evaluate
+    if evaluate is not None:
+        features, lpips = with_whole_path(evaluate.features), with_whole_files(evaluate.lpips)
+        evaluate = dataclasses.replace(evaluate, features=features, lpips=lpips)
+    recipe = dataclasses.replace(recipe, data=data, pipeline=pipeline, evaluate=evaluate)
+    return _with_whole(recipe, ("initialize_from",))
 
 
 def _with_whole(settings: _Settings, keys: Sequence[str]) -> _Settings:
@@ -70,6 +76,29 @@ def _with_whole(settings: _Settings, keys: Sequence[str]) -> _Settings:
     paths = {key: path for key in keys if (path := getattr(settings, key)) is not None}
     absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}
     return dataclasses.replace(settings, **absolute)  # type: ignore[type-var]
+
+
+def build_evaluation(
+    recipe: Recipe, engine: Engine, data: DataSet, extractor: FeatureExtractor | None
+) -> Evaluation | None:
+    """What the recipe wants measured, ready to be; None where it wants nothing.
+
+    Args:
+        extractor: from `i2i.training.evaluation.open_features`: before the data, whose first opening can take long.
+
+    Raises:
+        RecipeError: there are no pictures to measure by, or a metric needs another extractor.
+    """
+    if recipe.evaluate is None:
+        return None
+    return Evaluation(
+        recipe.evaluate,
+        engine.pipeline,
+        data,
+        extractor=extractor,
+        device=engine.precision.device,
+        description=f"data of {recipe.name}",
+    )
 
 
 def open_data(recipe: Recipe) -> DataSet:
@@ -91,14 +120,17 @@ def spent_seconds(folder: Path) -> float:
     return max((row["wall_seconds"] for row in read_metrics(folder)), default=0.0)
 
 
-def finished_already(recipe: Recipe, folder: Path, length: Length, progress: Progress, seconds: float) -> str | None:
+def finished_already(
+    recipe: Recipe, folder: Path, length: Length, progress: Progress, seconds: float, *, owes: bool = False
+) -> str | None:
     """What to tell about a run that has reached its length, and how to go on; None if it has not.
 
     Args:
         progress: of its newest checkpoint.
         seconds: that it has taken.
+        owes: something was due at that checkpoint and not done.
     """
-    reached = length.reached(progress, seconds)
+    reached = {} if owes else length.reached(progress, seconds)
     # A checkpoint gets its model last: without one, the run was killed while it was finishing.
     if not reached or not (checkpoint_folder(folder, progress.step) / MODEL_FILE).is_file():
         return None

@@ -1,4 +1,4 @@
-"""`i2i report RUN...`: write each run's self-contained `report.html`."""
+"""`i2i report RUN...`: write each run's self-contained `report.html`, and one page that compares several."""
 
 from __future__ import annotations
 
@@ -11,20 +11,37 @@ from i2i.errors import UsageError
 RUN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "model.safetensors")
 
 
-def run(runs: Sequence[Path]) -> list[Path]:
-    """Write `report.html` into every run folder and return the pages' paths, in order.
+def run(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
+    """Write `report.html` into every run folder and, of several, a page that compares them; return the paths.
+
+    Args:
+        runs: run folders; one that is named twice counts once.
+        out: where to write the page of a single run, or the comparison of several; by default the former lies in the
+            run folder, and the latter is `comparison.html` beside the first run.
 
     Raises:
         UsageError: one of the paths is not a run folder; nothing is written then.
         StorageError: a page cannot be written.
     """
-    from i2i.training.report import write_report
+    from i2i.report.comparison import COMPARISON_FILE, write_comparison
+    from i2i.report.page import write_report
 
+    folders = _checked(runs)
+    if out is not None and Path(out).is_dir():
+        raise UsageError(f"--out {out}: a folder - name the page's file, e.g. {Path(out) / COMPARISON_FILE}")
+    if len(folders) == 1:
+        return [write_report(folders[0], out)]
+    pages = [write_report(folder) for folder in folders]
+    return [*pages, write_comparison(folders, out or folders[0].resolve().parent / COMPARISON_FILE)]
+
+
+def _checked(runs: Sequence[Path]) -> list[Path]:
     if not runs:
         raise UsageError("report: no run given - name at least one run folder, e.g. runs/NAME")
-    for folder in runs:
-        if not Path(folder).is_dir():
+    folders = {Path(folder).resolve(): Path(folder) for folder in runs}
+    for folder in folders.values():
+        if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder - give a run folder, e.g. runs/NAME")
-        if not any((Path(folder) / name).exists() for name in RUN_FILES):
+        if not any((folder / name).exists() for name in RUN_FILES):
             raise UsageError(f"{folder}: not a run folder (no {', no '.join(RUN_FILES[:2])}) - give one from i2i train")
-    return [write_report(Path(folder)) for folder in runs]
+    return list(folders.values())

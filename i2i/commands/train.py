@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import os
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from i2i.commands.notes import notes_at_start
 from i2i.commands.planning import (
     RECIPE_FILE,
     build_engine,
+    build_evaluation,
     choose,
     finished_already,
     open_data,
@@ -31,15 +33,18 @@ from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.runtime import resolve_device
 from i2i.recipe import Recipe, dump_recipe
+from i2i.report.card import write_card
+from i2i.report.page import write_report
 from i2i.training.checkpoint import checkpoint_steps
 from i2i.training.distributed import Processes
 from i2i.training.environment import describe_environment
+from i2i.training.evaluation import open_features
 from i2i.training.fine_tuning import initialize_from
 from i2i.training.freed_memory import keep_freed_memory
-from i2i.training.loop import Run, fit
-from i2i.training.loop import resume as resume_run
+from i2i.training.loop import fit
 from i2i.training.progress_bar import TrainingProgress
-from i2i.training.report import write_report
+from i2i.training.run import Run
+from i2i.training.run import resume as resume_run
 from i2i.training.tracking import Tracker, next_attempt, open_sinks
 
 
@@ -119,11 +124,13 @@ def _train(
     *,
     resumed: bool,
 ) -> Finished:
+    extractor = open_features(recipe.evaluate, device)
     data = open_data(recipe)
     engine = build_engine(recipe, data, processes, device)
+    evaluation = build_evaluation(recipe, engine, data, extractor)
     for line in data.report:
         progress.message(f"skipped: {line}")
-    for note in notes_at_start(recipe, data) if processes.leads else ():
+    for note in notes_at_start(recipe, data, evaluation) if processes.leads else ():
         progress.message(f"note: {note}")
     if recipe.initialize_from and not resumed:
         progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
@@ -136,13 +143,18 @@ def _train(
         provenance=_provenance(recipe, data),
         method=recipe.pipeline.kind,
         doubt_loss=recipe.pipeline.doubt_loss,
-        after_checkpoint=write_report,
+        evaluation=evaluation,
+        after_checkpoint=_present,
     )
+    if evaluation is not None:
+        progress.message(f"evaluation: {evaluation.describe()}")
     if resumed:
         resume_run(running)
         seconds = spent_seconds(folder)
         # The clock's share is in a file; one process decides for all.
-        at_end = processes.share(finished_already(recipe, folder, running.length, engine.progress, seconds))
+        at_end = processes.share(
+            finished_already(recipe, folder, running.length, engine.progress, seconds, owes=bool(running.owed))
+        )
         progress.message(at_end or f"resumed at step {engine.step:,}")
         if at_end:
             return _finished(running, seconds, before=True)
@@ -153,8 +165,23 @@ def _train(
         fit(running, recipe.training.workers)
     finally:
         if tracker is not None:
-            tracker.finish({} if running.best.score is None else {"best_score": running.best.score})
+            tracker.finish(_summary(running), failed=sys.exception() is not None)
     return _finished(running, tracker.wall_seconds if tracker is not None else 0.0)
+
+
+def _present(folder: Path) -> None:
+    """Write what people look at: the report, and the card that goes with the model."""
+    write_report(folder)
+    write_card(folder)
+
+
+def _summary(run: Run) -> dict[str, float | str]:
+    """What is best about the run, for the services that follow it."""
+    best, evaluation = run.best, run.evaluation
+    if best.score is None or best.step is None:
+        return {}
+    by = "validation" if evaluation is None or evaluation.settings.best is None else evaluation.settings.best
+    return {"best_score": best.score, "best_step": best.step, "best_by": by}
 
 
 def _finished(run: Run, wall_seconds: float, *, before: bool = False) -> Finished:
@@ -172,6 +199,8 @@ def _finished(run: Run, wall_seconds: float, *, before: bool = False) -> Finishe
 def _provenance(recipe: Recipe, data: DataSet) -> dict[str, Any]:
     """What the model file says of where its weights come from, and what its labels are called."""
     origin: dict[str, Any] = {"recipe": recipe.name, "i2i": __version__, "data": data.content_hash}
+    train = {name: data.train[name].images_per_epoch for name in recipe.pipeline.streams}
+    origin["pictures"] = {"train": train, "test": {name: len(samples) for name, samples in data.test.items()}}
     if recipe.pipeline.classes:
         origin["class_names"] = list(data.class_names)
     return origin
@@ -205,7 +234,7 @@ def _open_tracker(
     write_atomically(folder / "environment.json", json_module.dumps(environment, indent=1))
     tracker = Tracker(folder, open_sinks(recipe.tracking, folder, progress.message), next_attempt(folder))
     config = dataclasses.asdict(recipe)
-    tracker.start(config, folder.name, group=folder.name, resumed=resumed)
+    tracker.start(config, folder.name, group=folder.name, resumed=resumed, environment=environment)
     return tracker
 
 

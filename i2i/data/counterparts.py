@@ -64,6 +64,25 @@ def pair_names(
     return pairs
 
 
+def common_names(
+    first: Sequence[str], second: Sequence[str], first_place: Path, second_place: Path
+) -> list[tuple[str, str]]:
+    """The names of two sets that are the same but for the kind of file, sorted by what they have in common.
+
+    Args:
+        first, second: relative names of the pictures.
+        first_place, second_place: where they lie, for messages.
+
+    Raises:
+        DataError: one set has two pictures of one name.
+    """
+    mine, others = (
+        _by_key([(_without_suffix(name), name) for name in names], place)
+        for names, place in ((first, first_place), (second, second_place))
+    )
+    return [(mine[name], others[name]) for name in sorted(mine.keys() & others.keys())]
+
+
 def refuse_both_sides(names: Sequence[str], place: Path, scale: int, low_key: str) -> None:
     """Refuse a place where low-resolution counterparts lie between the high-resolution pictures, unasked for.
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -41,11 +41,15 @@ class PublishedFile:
     url: str
     archive_bytes: int
     sha256: str
+    kept_as: str | None = None
+    """Its name here, where its authors' says too little among other files."""
+    other_names: Sequence[str] = ()
+    """What others call the same bytes."""
 
     @property
     def file_name(self) -> str:
-        """What its authors call it."""
-        return self.url.rpartition("/")[2]
+        """What it is called here: as a rule what its authors call it."""
+        return self.kept_as or self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,47 @@ CATALOGUE: Mapping[str, PublishedSet] = {
 }
 """Every set that ``i2i data fetch`` knows."""
 
+# The files of this commit; a branch would move on.
+_LPIPS_HEADS = (
+    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/082bb24f84c091ea94de2867d34c4544f68e0963"
+)
+
 PUBLISHED_WEIGHTS: Mapping[str, PublishedFile] = {
+    # Inception v3 of 2015 as every FID means it, converted from TensorFlow; torch-fidelity publishes the same bytes.
+    "inception": PublishedFile(
+        name="inception",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        archive_bytes=95_628_359,
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        other_names=("pt_inception-2015-12-05-6726825d.pth",),
+    ),
+    "alexnet": PublishedFile(
+        name="alexnet",
+        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        archive_bytes=244_408_911,
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "vgg16": PublishedFile(
+        name="vgg16",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        archive_bytes=553_433_881,
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+    # What LPIPS 0.1 learned to weigh the channels of these two by.
+    "lpips_alexnet": PublishedFile(
+        name="lpips_alexnet",
+        url=f"{_LPIPS_HEADS}/lpips/weights/v0.1/alex.pth",
+        archive_bytes=6_009,
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        kept_as="lpips-v0.1-alex-df73285e.pth",
+    ),
+    "lpips_vgg16": PublishedFile(
+        name="lpips_vgg16",
+        url=f"{_LPIPS_HEADS}/lpips/weights/v0.1/vgg.pth",
+        archive_bytes=7_289,
+        sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        kept_as="lpips-v0.1-vgg-a78928a0.pth",
+    ),
     # Its name holds the first eight digits of its SHA-256, as those of all weights of torchvision do.
     "vgg19": PublishedFile(
         name="vgg19",

@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image
 
 from i2i.errors import DataError, UsageError
-from i2i.evaluation.psnr import l1, psnr
+from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK
+from i2i.evaluation.metrics.psnr import l1, psnr
+from i2i.evaluation.team import Team
 
 Translate = Callable[[str, np.ndarray], np.ndarray]
 """(direction, pictures (N, H, W, 3) uint8) to translated pictures of the same shape, uint8."""
@@ -84,6 +86,7 @@ def paired_scores(
     mean_pictures: Mapping[str, np.ndarray] | None = None,
     directions: Sequence[str] = ("AtoB", "BtoA"),
     batch: int = 1,
+    team: Team | None = None,
 ) -> PairedScores:
     """Score translations of aligned test halves.
 
@@ -94,6 +97,7 @@ def paired_scores(
         mean_pictures: mean training picture of domain "a" and "b" (see `mean_picture`); resized where sizes differ.
         directions: "AtoB", "BtoA" or both.
         batch: up to so many consecutive pictures of one size are translated together.
+        team: the processes that share the pictures; all of them get the same scores.
 
     Raises:
         DataError: no pictures, halves of different length, or counterparts of different size.
@@ -101,6 +105,7 @@ def paired_scores(
     """
     if len(test_a) != len(test_b) or len(test_a) == 0:
         raise DataError(f"aligned test halves are needed, not {len(test_a)} and {len(test_b)} pictures")
+    team = team or Team()
     halves = {"a": test_a, "b": test_b}
     scores: dict[str, DirectionScores] = {}
     for direction in directions:
@@ -108,7 +113,9 @@ def paired_scores(
             raise UsageError(f"direction {direction}: paired scores know only {' and '.join(_ENDS)}")
         source, target = _ENDS[direction]
         mean = None if mean_pictures is None else mean_pictures.get(target)
-        scores[direction] = _score_direction(direction, translate, halves[source], halves[target], mean, batch)
+        scores[direction] = _score_direction(
+            direction, translate, halves[source], halves[target], mean, batch, team or Team()
+        )
     return PairedScores(pictures=len(test_a), directions=scores)
 
 
@@ -137,37 +144,41 @@ def _score_direction(
     truths: Pictures,
     mean: np.ndarray | None,
     batch: int,
+    team: Team,
 ) -> DirectionScores:
-    model, untranslated, baseline = _Sum(), _Sum(), _Sum()
-    for index, source, translated in _translated(direction, translate, sources, batch):
-        truth = truths[index]
-        if translated.shape != truth.shape:
-            raise DataError(
-                f"test picture {index} ({direction}): translated it is {translated.shape[1]}x{translated.shape[0]}, "
-                f"its counterpart {truth.shape[1]}x{truth.shape[0]} - counterparts must have one size"
-            )
-        model.add(translated, truth)
-        untranslated.add(source, truth)
-        if mean is not None:
-            levels = np.rint(_resized(mean, *truth.shape[:2])).clip(0, 255).astype(np.uint8)
-            baseline.add(levels, truth)
-    return DirectionScores(
-        model=model.mean(), untranslated=untranslated.mean(), mean_picture=None if mean is None else baseline.mean()
-    )
+    found: dict[int, list[_Pair]] = {}
+    for first in team.share.blocks(len(sources)):
+        numbers = range(first, min(first + PICTURES_PER_BLOCK, len(sources)))
+        for index, source, translated in _translated(direction, translate, sources, numbers, batch):
+            truth = truths[index]
+            if translated.shape != truth.shape:
+                raise DataError(
+                    f"test picture {index} ({direction}): translated it is {translated.shape[1]}x{translated.shape[0]},"
+                    f" its counterpart {truth.shape[1]}x{truth.shape[0]} - counterparts must have one size"
+                )
+            found[index] = [_Pair.of(translated, truth), _Pair.of(source, truth)]
+            if mean is not None:
+                levels = np.rint(_resized(mean, *truth.shape[:2])).clip(0, 255).astype(np.uint8)
+                found[index].append(_Pair.of(levels, truth))
+    together = {index: pairs for part in team.gather(found) for index, pairs in part.items()}
+    # In the order of the pictures, whoever scored them.
+    columns = list(zip(*(together[index] for index in range(len(sources))), strict=True))
+    means = [_mean_of(pairs) for pairs in columns]
+    return DirectionScores(model=means[0], untranslated=means[1], mean_picture=None if mean is None else means[2])
 
 
 def _translated(
-    direction: str, translate: Translate, sources: Pictures, batch: int
+    direction: str, translate: Translate, sources: Pictures, numbers: range, batch: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Index, picture and translation of every source, consecutive pictures of one size together."""
+    """Index, picture and translation of these sources, consecutive pictures of one size together."""
     group: list[np.ndarray] = []
-    for index in range(len(sources)):
+    for index in numbers:
         picture = sources[index]
         if group and (len(group) == batch or group[0].shape != picture.shape):
             yield from _translated_group(direction, translate, group, index - len(group))
             group = []
         group.append(picture)
-    yield from _translated_group(direction, translate, group, len(sources) - len(group))
+    yield from _translated_group(direction, translate, group, numbers.stop - len(group))
 
 
 def _translated_group(
@@ -177,20 +188,22 @@ def _translated_group(
     yield from zip(range(first, first + len(group)), group, results, strict=True)
 
 
-class _Sum:
-    """Running sums of the measures of many pictures."""
+@dataclass(frozen=True)
+class _Pair:
+    """The measures of one picture."""
 
-    def __init__(self) -> None:
-        self.psnr = self.l1 = 0.0
-        self.count = 0
+    psnr: float
+    l1: float
 
-    def add(self, picture: np.ndarray, truth: np.ndarray) -> None:
-        self.psnr += psnr(picture, truth)
-        self.l1 += l1(picture, truth)
-        self.count += 1
+    @classmethod
+    def of(cls, picture: np.ndarray, truth: np.ndarray) -> _Pair:
+        return cls(psnr(picture, truth), l1(picture, truth))
 
-    def mean(self) -> Score:
-        return Score(psnr_db=self.psnr / self.count, l1_levels=self.l1 / self.count)
+
+def _mean_of(pairs: Sequence[_Pair]) -> Score:
+    return Score(
+        psnr_db=sum(pair.psnr for pair in pairs) / len(pairs), l1_levels=sum(pair.l1 for pair in pairs) / len(pairs)
+    )
 
 
 def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -10,7 +10,9 @@ from torch import Tensor
 def floats_of(rgb: np.ndarray, device: torch.device) -> Tensor:
     """(N, H, W, C), uint8 or uint16, to float32 (N, C, H, W) in [-1, 1], in channels-last memory."""
     levels = int(np.iinfo(rgb.dtype).max)
-    values = torch.from_numpy(np.ascontiguousarray(rgb, np.int32 if levels > 255 else np.uint8)).to(device)
+    # A copy only where it must be: pictures that lie in a mapped file are read-only, which torch warns of.
+    whole = np.require(rgb, np.int32 if levels > 255 else np.uint8, ("C_CONTIGUOUS", "WRITEABLE"))
+    values = torch.from_numpy(whole).to(device)
     return values.permute(0, 3, 1, 2).float().mul_(2.0 / levels).sub_(1.0)
 
 

@@ -47,6 +47,7 @@ class CycleGANSettings:
     streams: ClassVar[Sequence[str]] = ("a", "b")
     classes: ClassVar[int] = 0
     scale: ClassVar[int] = 1
+    directions: ClassVar[Sequence[str]] = ("AtoB", "BtoA")
 
     def __post_init__(self) -> None:
         for name in ("cycle_weight", "identity_weight", "pool_size"):
@@ -102,8 +103,8 @@ class CycleGAN:
         self.pretrained: Mapping[str, PerceptualSettings] = {}
         self.memories = {"pool_a": self.pool_a, "pool_b": self.pool_b}
         self.entry_points: Mapping[str, PictureEntryPoint] = {
-            "AtoB": PictureEntryPoint("generator_ab", settings.generator, ("a", "b")),
-            "BtoA": PictureEntryPoint("generator_ba", settings.generator, ("b", "a")),
+            "AtoB": PictureEntryPoint("generator_ab", settings.generator, ("a", "b"), judge="discriminator_b"),
+            "BtoA": PictureEntryPoint("generator_ba", settings.generator, ("b", "a"), judge="discriminator_a"),
         }
         self._join_generator_calls = not couples_batch(self.generator_ab)
         self._join_discriminator_calls = not couples_batch(self.discriminator_a)

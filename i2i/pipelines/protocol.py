@@ -28,6 +28,8 @@ class PictureEntryPoint:
     """Output side over input side."""
     pixel_network: str | None = None
     """Network of the same make that was trained on pixels alone; a strength below 1 interpolates towards it."""
+    judge: str | None = None
+    """Key of the discriminator in `Pipeline.networks` that tells the results from real pictures, in training."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class LatentEntryPoint:
     """Of the pictures it makes, in [-1, 1]."""
     classes: int = 0
     """Labels run from 0 to one less; 0 means that the network takes none."""
+    judge: str | None = None
+    """Key of the discriminator in `Pipeline.networks` that tells the results from real pictures, in training."""
 
 
 EntryPoint = PictureEntryPoint | LatentEntryPoint

@@ -64,6 +64,7 @@ class SRGANSettings:
 
     streams: ClassVar[Sequence[str]] = ("low", "high")
     classes: ClassVar[int] = 0
+    directions: ClassVar[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         weights = ("pixel_weight", "perceptual_weight", "adversarial_weight", "total_variation_weight")
@@ -145,6 +146,7 @@ class SRGAN:
                 ("low", "high"),
                 settings.scale,
                 next(iter(self.snapshots), None),
+                judge=None if settings.discriminator is None else "discriminator",
             )
         }
 

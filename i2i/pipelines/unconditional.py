@@ -85,6 +85,7 @@ class UnconditionalSettings:
 
     players: ClassVar[Sequence[str]] = ("generator", "discriminator")
     scale: ClassVar[int] = 1
+    directions: ClassVar[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("discriminator_steps", 1), ("discriminator_pretraining_steps", 0), ("classes", 0)):
@@ -145,7 +146,9 @@ class Unconditional:
             {"augmentation": self.augmentation} if isinstance(self.augmentation, AdaptiveAugmentation) else {}
         )
         self.entry_points: Mapping[str, LatentEntryPoint] = {
-            "generate": LatentEntryPoint("generator", settings.generator, shape, settings.classes)
+            "generate": LatentEntryPoint(
+                "generator", settings.generator, shape, settings.classes, judge="discriminator"
+            )
         }
         self._always_penalties = [penalty for penalty in settings.penalties if penalty.every == 1]
         self._lazy_penalties = [penalty for penalty in settings.penalties if penalty.every > 1]

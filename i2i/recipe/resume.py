@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from i2i.errors import RecipeError
@@ -21,6 +21,9 @@ MAY_CHANGE = (
     "training.loss_audit",
     "training.log_every_steps",
     "training.workers",
+    "evaluate.every_epochs",
+    "evaluate.every_steps",
+    "evaluate.every_minutes",
     "tracking",
 )
 _ABSENT = object()
@@ -35,7 +38,8 @@ def changes_on_resume(old: Recipe, new: Recipe) -> list[str]:
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     keys = list(dict.fromkeys([*before, *after]))
     changed = [key for key in keys if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    refused = [key for key in changed if not _may_change(key)]
+    allowed = (*MAY_CHANGE, *(("evaluate",) if _only_looks(old) and _only_looks(new) else ()))
+    refused = [key for key in changed if not _may_change(key, allowed)]
     if refused:
         lines = [
             f"{key}: was {_show(before.get(key, _ABSENT))}, now {_show(after.get(key, _ABSENT))}: a resumed run cannot "
@@ -46,8 +50,13 @@ def changes_on_resume(old: Recipe, new: Recipe) -> list[str]:
     return changed
 
 
-def _may_change(key: str) -> bool:
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE)
+def _only_looks(recipe: Recipe) -> bool:
+    """Whether evaluations decide nothing: what another figure found the best would not be comparable."""
+    return recipe.evaluate is None or recipe.evaluate.best is None
+
+
+def _may_change(key: str, allowed: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in allowed)
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:

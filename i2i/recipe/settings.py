@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from i2i.core.losses.adversarial import CROSS_ENTROPY_KINDS
 from i2i.data.settings import DataSettings
+from i2i.evaluation.measures import METRICS
 from i2i.pipelines import PipelineSettings
-from i2i.training.settings import PrecisionName, SpeedName, TrainingSettings
+from i2i.training.settings import D_PROBABILITY, EvaluationSettings, PrecisionName, SpeedName, TrainingSettings
 from i2i.training.tracking import TrackingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -37,6 +39,8 @@ class Recipe:
     pipeline: PipelineSettings
     data: DataSettings
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluate: EvaluationSettings | None = None
+    """What to measure while training, beside validation, which is cheap; nothing unless asked for."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     def __post_init__(self) -> None:
@@ -69,6 +73,28 @@ class Recipe:
         if problem is not None:
             key = f"data.{self.data.pixels_key}"
             found.append((key, f"{key} is {self.data.shape.pixels}; {problem}"))
+        return found + (self._of_evaluation(self.evaluate) if self.evaluate is not None else [])
+
+    def _of_evaluation(self, wanted: EvaluationSettings) -> list[tuple[str, str]]:
+        """What cannot be measured of such a training."""
+        found: list[tuple[str, str]] = []
+        pipeline, key = self.pipeline, "evaluate.metrics"
+        paired = [name for name in wanted.measured if METRICS[name].needs == "counterparts"]
+        if paired and "real" in pipeline.streams:
+            what = f"{key}: {paired[0]} compares with true counterparts, and pictures out of nothing have none"
+            found.append((key, f"{what} - leave it out, or take fid or kid"))
+        if wanted.judged and "discriminator" not in pipeline.players:
+            found.append((key, f"{key}: {D_PROBABILITY} asks the discriminator, and there is none - leave it out"))
+        elif wanted.judged and pipeline.adversarial not in CROSS_ENTROPY_KINDS:
+            what = f"{key}: {D_PROBABILITY}: under the {pipeline.adversarial} loss a logit is no probability's"
+            found.append((key, f"{what} - leave it out; training shows the logits"))
+        direction = wanted.direction_of_best
+        if direction and direction not in pipeline.directions:
+            kind = wanted.kind_of_best
+            assert kind is not None
+            names = [kind.name, *(f"{kind.name}_{name}" for name in pipeline.directions)]
+            message = f"evaluate.best is {wanted.best!r}; this pipeline gives {' and '.join(names)}"
+            found.append(("evaluate.best", message))
         return found
 
     def _what_is_missing(self, missing: list[str]) -> str:

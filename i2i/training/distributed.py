@@ -8,15 +8,20 @@ differentiate twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from i2i.core.step import Joined, SingleProcess
+from i2i.errors import I2IError, one_line
+
+_Result = TypeVar("_Result")
+Collect = Callable[[Any], list[Any]]
+"""One value of each process to the values of all, in order of rank, on every process."""
 
 
 class Processes:
@@ -85,6 +90,45 @@ class Processes:
         box = [value]
         dist.broadcast_object_list(box)
         return box[0]
+
+    def collect(self, value: Any) -> list[Any]:
+        """Every process's value, on all processes, in order of rank; whatever pickle can carry."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def together(self, work: Callable[[Collect], _Result]) -> _Result:
+        """Do `work` on all processes at once, or on none: where it fails on one, none waits for that one in vain.
+
+        Args:
+            work: gets what stands for `collect`, and calls it equally often on every process.
+
+        Raises:
+            I2IError: it failed on another process; the message is that of the first.
+            Exception: whatever `work` raised on this one.
+        """
+        if self.count == 1:
+            return work(self.collect)
+        agreed = False
+
+        def collect(value: Any) -> list[Any]:
+            nonlocal agreed
+            answers = self.collect((value, None))
+            if failed := next(((rank, reason) for rank, (_, reason) in enumerate(answers) if reason), None):
+                agreed = True
+                raise I2IError(f"process {failed[0]}: {failed[1]}")
+            return [answer for answer, _ in answers]
+
+        try:
+            result = work(collect)
+            collect(None)  # All have come this far, or all hear of the one that has not.
+        except Exception as error:
+            if not agreed:
+                self.collect((None, one_line(error)))
+            raise
+        return result
 
     def wait(self) -> None:
         """Until every process is here."""

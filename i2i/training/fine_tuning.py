@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from i2i.errors import ModelError
@@ -14,7 +15,9 @@ def initialize_from(engine: Engine, path: Path) -> str:
     """Give the networks the weights found at `path`; returns a line that says what was taken.
 
     A run or a checkpoint folder has all networks of its training, discriminators too; a model file has those for
-    inference. Networks that are not found there keep their fresh weights.
+    inference. Of a network of which a running average was kept, that is taken: it made the pictures for which somebody
+    wants to go on from there, and it is what the model file of that run holds. Networks that are not found there keep
+    their fresh weights.
 
     Raises:
         ModelError: nothing there, damaged, or other networks.
@@ -41,7 +44,20 @@ def _take(engine: Engine, state: TrainingState, origin: str) -> str:
     found = [name for name in saved if any(key.startswith(f"network/{name}/") for key in state.tensors)]
     if not found:
         raise ModelError(f"{origin}: holds none of the networks {', '.join(saved)}")
-    engine.load_networks(state, names=found)
+    averaged = [name for name in found if any(key.startswith(f"average/{name}/") for key in state.tensors)]
+    engine.load_networks(_averages_in_place(state, averaged), names=found)
+    how = f" ({', '.join(averaged)} from the running average)" if averaged else ""
     if found == saved:
-        return f"all networks start from {origin}"
-    return f"{', '.join(found)} start from {origin}; all other networks start fresh"
+        return f"all networks start from {origin}{how}"
+    return f"{', '.join(found)} start from {origin}{how}; all other networks start fresh"
+
+
+def _averages_in_place(state: TrainingState, names: Sequence[str]) -> TrainingState:
+    """The same weights, but for the named networks their averages."""
+    averages = {
+        f"network/{name}/{key.removeprefix(f'average/{name}/')}": tensor
+        for name in names
+        for key, tensor in state.tensors.items()
+        if key.startswith(f"average/{name}/")
+    }
+    return TrainingState({**state.tensors, **averages}, state.counters)

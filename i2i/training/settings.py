@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2i.core.ramp import CosineRamp, bounds
+from i2i.evaluation.features.opening import TORCHSCRIPT, split_spec
+from i2i.evaluation.measures import FigureKind, figure_names, kind_of, parse_metrics
 from i2i.training.loss_audit import LossAuditSettings
 from i2i.training.schedule import ConstantSchedule, ScheduleSettings
 from i2i.training.watchdog import WatchdogSettings
@@ -116,6 +118,72 @@ class ValidationSettings:
     def __post_init__(self) -> None:
         _refuse_below(self, 0, "every_epochs", "every_steps", "every_minutes", inclusive=False)
         _refuse_below(self, 0, "pictures")
+
+
+D_PROBABILITY = "d_probability"
+"""What the discriminator makes of real and of made pictures: a metric for which only a training has the networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What to measure of the averaged networks while they train, and when; at the end in any case."""
+
+    every_epochs: float | None = None
+    every_steps: int | None = None
+    every_minutes: float | None = None
+    metrics: tuple[str, ...] = ("fid", "kid")
+    """As `i2i evaluate --metrics` takes them, and "d_probability"."""
+    samples: int = 1000
+    """Pictures to make; of test pictures, so many at most are translated each way."""
+    seed: int = 0
+    """Pictures out of nothing are those of `i2i generate --seed`."""
+    features: str = "inception"
+    """The network that looks at the pictures, as `i2i evaluate --features` takes it."""
+    features_sha256: str | None = None
+    """Of a TorchScript file in `features`. Such files can carry code: only this one is run."""
+    lpips: str = "alexnet"
+    """The network of the metric "lpips", as `i2i evaluate --lpips` takes it."""
+    best: str | None = None
+    """The figure that decides which model is the best, in place of validation: "fid", or "fid_AtoB" where there are
+    several directions; of these, "fid" is the mean."""
+
+    def __post_init__(self) -> None:
+        _refuse_below(self, 0, "every_epochs", "every_steps", "every_minutes", inclusive=False)
+        _refuse_below(self, 2, "samples")
+        _refuse_below(self, 0, "seed")
+        if self.measured or not self.judged:
+            parse_metrics(self.measured)  # refuses what it does not know
+        if split_spec(self.features)[0] == TORCHSCRIPT and self.features_sha256 is None:
+            raise ValueError("features is a TorchScript file, which can carry code; name its SHA-256: features_sha256")
+        if self.best is not None:
+            given = figure_names(self.measured)
+            kind = self.kind_of_best
+            if kind is None or kind.name not in given:
+                there = f"these give {', '.join(given)}" if given else "these give none that could"
+                raise ValueError(f"best is {self.best!r}, which none of the metrics gives; {there}")
+            if kind.higher_is_better is None:
+                raise ValueError(f"best is {self.best!r}, of which neither more nor less is better - name another")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that compare pictures with pictures, each once."""
+        return tuple(dict.fromkeys(name for name in self.metrics if name != D_PROBABILITY))
+
+    @property
+    def judged(self) -> bool:
+        """Whether the discriminator is asked too."""
+        return D_PROBABILITY in self.metrics
+
+    @property
+    def kind_of_best(self) -> FigureKind | None:
+        """What kind of figure `best` is."""
+        return None if self.best is None else kind_of(self.best)
+
+    @property
+    def direction_of_best(self) -> str:
+        """The direction that `best` names; empty for the mean of all."""
+        kind = self.kind_of_best
+        return "" if self.best is None or kind is None else self.best.removeprefix(kind.name).removeprefix("_")
 
 
 @dataclass(frozen=True, kw_only=True)

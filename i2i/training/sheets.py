@@ -1,6 +1,7 @@
 """Contact sheets: pictures side by side under labelled columns, or a grid of them, to see how far training is.
 
-A saved grid carries its layout, so that its pictures can be taken out again: to show the same ones over time.
+What is saved carries its layout, so that its pictures can be taken out again: to show the same ones over time, or one
+column over another.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -26,7 +28,7 @@ GRID_SHOWN_PIXELS = 768
 LARGEST_PNG_PIXELS = 1_000_000
 BACKGROUND = (247, 247, 245)
 INK = (45, 48, 54)
-_LAYOUT_KEY = "i2i grid"
+_GRID_KEY, _SHEET_KEY = "i2i grid", "i2i sheet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,45 @@ class GridLayout:
         return self.margin + row * (self.cell_height + self.gap), self.left + column * (self.cell_width + self.gap)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SheetColumn:
+    """One column of a sheet, in its pixels."""
+
+    label: str
+    left: int
+    width: int
+    """Of a picture as it is shown."""
+    height: int
+    count: int
+    factor: int
+    """By which every pixel of a picture is enlarged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetLayout:
+    """Where the pictures of a sheet lie, in its pixels."""
+
+    columns: Sequence[SheetColumn]
+    top: int
+    """Of the first row: labels stand above it."""
+    row_height: int
+    gap: int
+    margin: int
+
+    @property
+    def height(self) -> int:
+        rows = max(column.count for column in self.columns)
+        return self.top + rows * self.row_height + max(rows - 1, 0) * self.gap + self.margin
+
+    @property
+    def width(self) -> int:
+        return self.columns[-1].left + self.columns[-1].width + self.margin
+
+    def row_top(self, row: int) -> int:
+        """Where a row's pictures begin."""
+        return self.top + row * (self.row_height + self.gap)
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
     """Round pictures (N, C, H, W) in [-1, 1], C 1 (grey) or 3, to uint8 (N, H, W, C); values outside are clipped, NaN
     becomes black.
@@ -88,23 +129,38 @@ def sheet(columns: Sequence[tuple[str, Tensor]], *, most_rows: int | None = None
     Raises:
         ValueError: there is no column.
     """
+    layout = sheet_layout(columns, most_rows=most_rows)
+    canvas = np.full((layout.height, layout.width, 3), BACKGROUND, dtype=np.uint8)
+    for column, (_, images) in zip(layout.columns, columns, strict=True):
+        pictures = _in_colour(to_uint8(images[: column.count]))
+        for row, picture in enumerate(pictures.repeat(column.factor, axis=1).repeat(column.factor, axis=2)):
+            top = layout.row_top(row)
+            canvas[top : top + column.height, column.left : column.left + column.width] = picture
+    return _write_labels(canvas, layout)
+
+
+def sheet_layout(columns: Sequence[tuple[str, Tensor]], *, most_rows: int | None = None) -> SheetLayout:
+    """How `sheet` lays these columns out.
+
+    Raises:
+        ValueError: as for `sheet`.
+    """
     if not columns:
         raise ValueError("a sheet needs at least one column")
-    cells = [(label, _enlarge(_in_colour(to_uint8(images[:most_rows])), columns)) for label, images in columns]
-    widths = [pictures.shape[2] for _, pictures in cells]
-    row_height = max(pictures.shape[1] for _, pictures in cells)
-    rows = max(len(pictures) for _, pictures in cells)
+    heights = [images.shape[2] for _, images in columns]
+    factors = [cell_factor(height, heights) for height in heights]
+    row_height = max(height * factor for height, factor in zip(heights, factors, strict=True))
     margin, gap, font_pixels = _spacing(row_height)
+    placed: list[SheetColumn] = []
+    left = margin
+    for (label, images), factor in zip(columns, factors, strict=True):
+        count, _, height, width = images.shape
+        count = count if most_rows is None else min(count, most_rows)
+        width, height = width * factor, height * factor
+        placed.append(SheetColumn(label=label, left=left, width=width, height=height, count=count, factor=factor))
+        left += width + gap
     top = margin + round(1.5 * font_pixels)
-    height = top + rows * row_height + max(rows - 1, 0) * gap + margin
-    width = sum(widths) + (len(widths) - 1) * gap + 2 * margin
-    canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    lefts = [margin + sum(widths[:index]) + index * gap for index in range(len(widths))]
-    for left, (_, pictures) in zip(lefts, cells, strict=True):
-        for row, picture in enumerate(pictures):
-            y = top + row * (row_height + gap)
-            canvas[y : y + picture.shape[0], left : left + picture.shape[1]] = picture
-    return _write_labels(canvas, [label for label, _ in cells], lefts, widths, margin, font_pixels)
+    return SheetLayout(columns=tuple(placed), top=top, row_height=row_height, gap=gap, margin=margin)
 
 
 def grid(pictures: Tensor, columns: int, row_labels: Sequence[str] | None = None) -> np.ndarray:
@@ -158,10 +214,12 @@ def cell_factor(height: int, heights: Sequence[int]) -> int:
     return max(1, target // height)
 
 
-def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray, layout: GridLayout | None = None) -> Path:
+def save_sheet(
+    run_folder: Path, step: int, name: str, picture: np.ndarray, layout: GridLayout | SheetLayout | None = None
+) -> Path:
     """Save a sheet as `samples/step_000123_<name>.png`, or `.jpg` when it is large; returns its path.
 
-    A grid's `layout` is saved within the file, for `read_grid`.
+    Its `layout` is saved within the file, for `read_grid` or `read_sheet`.
 
     Raises:
         StorageError: it cannot be written.
@@ -169,7 +227,8 @@ def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray, layo
     safe_name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "sheet"
     large = picture.shape[0] * picture.shape[1] > LARGEST_PNG_PIXELS
     path = Path(run_folder) / SAMPLES_FOLDER / f"step_{step:06d}_{safe_name}{'.jpg' if large else '.png'}"
-    note = "" if layout is None else f"{_LAYOUT_KEY} {json.dumps(asdict(layout))}"
+    key = _GRID_KEY if isinstance(layout, GridLayout) else _SHEET_KEY
+    note = "" if layout is None else f"{key} {json.dumps(asdict(layout))}"
     text = PngImagePlugin.PngInfo()
     if note:
         text.add_text("Comment", note)
@@ -183,12 +242,11 @@ def save_sheet(run_folder: Path, step: int, name: str, picture: np.ndarray, layo
 
 def read_grid(file: Image.Image) -> np.ndarray | None:
     """The pictures of an opened grid at their own size, uint8 (N, H, W, 3); None when it is no grid of `save_sheet`."""
-    note = file.info.get("Comment", file.info.get("comment", ""))
-    note = note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note)
-    if not note.startswith(_LAYOUT_KEY):
-        return None
     try:
-        layout = GridLayout(**json.loads(note.removeprefix(_LAYOUT_KEY)))
+        content = _saved_layout(file, _GRID_KEY)
+        if content is None:
+            return None
+        layout = GridLayout(**content)
         canvas = np.asarray(file.convert("RGB"))
         if canvas.shape[:2] != (layout.height, layout.width):
             return None
@@ -201,6 +259,37 @@ def read_grid(file: Image.Image) -> np.ndarray | None:
         cell = canvas[top : top + layout.cell_height, left : left + layout.cell_width]
         cells.append(cell[middle :: layout.factor, middle :: layout.factor])
     return np.stack(cells)
+
+
+def read_sheet(file: Image.Image) -> list[tuple[SheetColumn, np.ndarray]] | None:
+    """The columns of an opened sheet with their pictures as they are shown, uint8 (N, H, W, 3); None when it is no
+    sheet of `save_sheet`.
+    """
+    try:
+        content = _saved_layout(file, _SHEET_KEY)
+        if content is None:
+            return None
+        placed = tuple(SheetColumn(**column) for column in content.pop("columns"))
+        layout = SheetLayout(columns=placed, **content)
+        canvas = np.asarray(file.convert("RGB"))
+        if canvas.shape[:2] != (layout.height, layout.width):
+            return None
+        return [(column, _cut_out(canvas, layout, column)) for column in placed]
+    except (ValueError, TypeError, AttributeError, LookupError):
+        return None
+
+
+def _cut_out(canvas: np.ndarray, layout: SheetLayout, column: SheetColumn) -> np.ndarray:
+    tops = [layout.row_top(row) for row in range(column.count)]
+    across = slice(column.left, column.left + column.width)
+    return np.stack([canvas[top : top + column.height, across] for top in tops])
+
+
+def _saved_layout(file: Image.Image, key: str) -> dict[str, Any] | None:
+    """The layout within an opened file as plain values; None where there is none of that kind."""
+    note = file.info.get("Comment", file.info.get("comment", ""))
+    note = note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note)
+    return json.loads(note.removeprefix(key)) if note.startswith(key) else None
 
 
 def _layout(count: int, height: int, width: int, columns: int, row_labels: Sequence[str] | None) -> GridLayout:
@@ -253,25 +342,19 @@ def _in_colour(pictures: np.ndarray) -> np.ndarray:
     return pictures.repeat(3, axis=3) if pictures.shape[3] == 1 else pictures
 
 
-def _enlarge(pictures: np.ndarray, columns: Sequence[tuple[str, Tensor]]) -> np.ndarray:
-    factor = cell_factor(pictures.shape[1], [images.shape[2] for _, images in columns])
-    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)
-
-
 def _spacing(row_height: int) -> tuple[int, int, int]:
     """Margin, gap between cells and size of the labels, in pixels, to suit pictures of this height."""
     return max(8, row_height // 12), max(3, row_height // 48), min(32, max(13, row_height // 13))
 
 
-def _write_labels(
-    canvas: np.ndarray, labels: Sequence[str], lefts: Sequence[int], widths: Sequence[int], top: int, font_pixels: int
-) -> np.ndarray:
+def _write_labels(canvas: np.ndarray, layout: SheetLayout) -> np.ndarray:
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
-    for label, left, width in zip(labels, lefts, widths, strict=True):
-        text, font = _fit(draw, label, width, font_pixels)
+    font_pixels = _spacing(layout.row_height)[2]
+    for column in layout.columns:
+        text, font = _fit(draw, column.label, column.width, font_pixels)
         # Baselines are aligned, however small a label had to become.
-        draw.text((left, top + font_pixels), text, font=font, fill=INK, anchor="ls")
+        draw.text((column.left, layout.margin + font_pixels), text, font=font, fill=INK, anchor="ls")
     return np.array(image)
 
 

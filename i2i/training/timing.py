@@ -91,6 +91,10 @@ class Speedometer:
     def add(self, images: int) -> None:
         self._images += images
 
+    def leave_out(self, seconds: float) -> None:
+        """Time in which something else was done."""
+        self._started += seconds
+
     def read(self) -> float:
         now = time.monotonic()
         rate = self._images / max(now - self._started, 1e-9)

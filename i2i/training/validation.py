@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from i2i.evaluation.psnr import l1, psnr
+from i2i.core.resize import resize_levels
+from i2i.evaluation.metrics.psnr import l1, psnr
 from i2i.evaluation.upscaling import luma_psnr
 from i2i.inference.sizes import AnySize
 from i2i.pipelines.protocol import PictureEntryPoint, Pipeline
@@ -29,6 +31,8 @@ class Scores:
     ``psnr_y_<entry point>`` (dB, luma, a border of `scale` pixels left out) of enlargements, ``consistency``."""
     deciding: float
     """One number to rank checkpoints by; higher is better."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """By metric and baseline (``psnr_y_upscale/bicubic``): what needs no network, on the same pictures."""
 
 
 class Validation:
@@ -81,7 +85,22 @@ class Validation:
             scores = self._score_entry_point(networks[entry.network], entry)
             values |= {f"{metric}_{name}": float(np.mean(numbers)) for metric, numbers in scores.items()}
             deciding += [values[f"{metric}_{name}"] for metric in scores if metric.startswith("psnr")]
-        return Scores(values, float(np.mean(deciding)))
+        return Scores(values, float(np.mean(deciding)), self._baselines)
+
+    @cached_property
+    def _baselines(self) -> dict[str, float]:
+        """The bicubic enlargement's score for every entry point that enlarges; the pictures stay the same."""
+        found: dict[str, float] = {}
+        for name, entry in self._pipeline.entry_points.items():
+            if isinstance(entry, PictureEntryPoint) and entry.domains is not None and entry.scale > 1:
+                source, target = (self._pictures[stream] for stream in entry.domains)
+                scores = []
+                for low, truth in zip(source, target, strict=True):
+                    levels = torch.from_numpy(np.array(low)).permute(2, 0, 1)[None]
+                    made = resize_levels(levels, entry.scale)[0].permute(1, 2, 0).numpy()
+                    scores.append(luma_psnr(made, truth, border_pixels=entry.scale))
+                found[f"psnr_y_{name}/bicubic"] = float(np.mean(scores))
+        return found
 
     def _score_entry_point(self, network: nn.Module, entry: PictureEntryPoint) -> dict[str, list[float]]:
         """Each metric of every test picture."""

@@ -118,7 +118,7 @@ def test_what_cannot_be_evaluated(model: Path, data: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match="no names in common"):
         evaluate.run(model, tmp_path / "other", device="cpu")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(data / "testA" / "x.jpg")
-    with pytest.raises(DataError, match="have one name"):
+    with pytest.raises(DataError, match="has the same name as"):
         evaluate.run(model, data, device="cpu")
 
 

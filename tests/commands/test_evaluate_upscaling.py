@@ -322,5 +322,6 @@ def test_strength_and_consistency_reach_the_model(model: Path, high: Path, capsy
 
 
 def test_pairs_of_one_size_know_no_strength(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--model", "m.safetensors", "--data", str(tmp_path), "--strength", "0.5"]) == 2
+    translator = write_constant_model(tmp_path / "model.safetensors", {"AtoB": (104, 104, 104)})
+    assert main(["evaluate", "--model", str(translator), "--data", str(tmp_path), "--strength", "0.5"]) == 2
     assert "score them with --hr PICTURES" in capsys.readouterr().err

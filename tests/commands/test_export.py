@@ -17,6 +17,7 @@ def test_it_says_what_the_file_is_and_how_to_use_it(tmp_path: Path, capsys: pyte
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{out}: upscale: srresnet, enlarges pictures 2 times; torchscript, uint8 (N, H, W, C), ")
     assert second.startswith("from model.safetensors: differs by at most ") and str(out) + ".json" in second
+    assert second.endswith(f"{out}.card.md for a card")
     assert third == f"use it: i2i translate --model {out} PICTURES"
 
 
@@ -30,7 +31,9 @@ def test_json_is_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     source, out = write_upscaler(tmp_path / "model.safetensors"), tmp_path / "m.pt"
     run(source, "torchscript", out, strength=0.5, json=True)
     said = json.loads(capsys.readouterr().out)
-    assert said == {"out": str(out), **json.loads(Path(f"{out}.json").read_text())}
+    card = f"{out}.card.md"
+    assert said == {"out": str(out), **json.loads(Path(f"{out}.json").read_text()), "card": card}
+    assert "Holds one network of strength 0.5" in Path(card).read_text()
     assert (said["strength"], said["form"], len(said["parity"])) == (0.5, "torchscript", 10)
 
 

@@ -12,7 +12,14 @@ from i2i.data.settings import UnpairedFoldersSettings
 from i2i.errors import DataError
 from i2i.recipe import load_recipe
 from i2i.training.engine import Draw, Engine, UpdateReport
-from tests.training.runs import hash_of_state, make_pictures, make_recipe, make_upscaling_recipe
+from tests.training.evaluating import evaluating
+from tests.training.runs import (
+    hash_of_state,
+    make_generation_recipe,
+    make_pictures,
+    make_recipe,
+    make_upscaling_recipe,
+)
 
 SHORT = ["--set", "training.length.steps=3", "--device", "cpu"]
 
@@ -128,6 +135,33 @@ class TestDryRun:
         assert train("--resume", out, "--dry-run", "--device", "cpu") == 0
         assert "finished already, at step 3" in capsys.readouterr().out
         assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step_3"]
+
+    def test_says_what_evaluations_there_will_be_and_what_they_take(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        recipe = make_generation_recipe(tmp_path)
+        sets = [
+            part for one in evaluating(tmp_path, metrics="fid, d_probability", every_steps=4) for part in ("--set", one)
+        ]
+        assert train(recipe, "--dry-run", "--device", "cpu", *sets) == 0
+        printed = capsys.readouterr().out
+        what = "fid, d_probability of 40 made pictures against 20 real ones (train)"
+        assert f"evaluation 3 times: {what}: about " in printed
+        assert "note: FID of 20 pictures: fewer than the 84 numbers of a feature vector" in printed
+        assert train(recipe, "--dry-run", "--device", "cpu", "--json", *sets, "--set", "evaluate.every_steps=5") == 0
+        told = json.loads(capsys.readouterr().out)["evaluation"]
+        assert (told["what"], told["times"]) == (what, 3)
+        assert told["total_seconds"] == pytest.approx(3 * told["seconds_each"] + told["seconds_once"])
+        assert told["seconds_each"] > 0 < told["seconds_once"]
+        assert train(recipe, "--dry-run", "--device", "cpu", *sets, "--set", "evaluate.every_steps=null") == 0
+        assert f"evaluation once, at the end: {what}" in capsys.readouterr().out
+        assert not (tmp_path / "runs").exists()
+
+    def test_finds_missing_weights_of_an_evaluation(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        recipe = make_generation_recipe(tmp_path)
+        missing = ("--set", f"evaluate.features=lenet:{tmp_path / 'nowhere.safetensors'}")
+        assert train(recipe, "--dry-run", "--device", "cpu", *missing) == 5
+        assert "nowhere.safetensors: no such file of LeNet weights" in capsys.readouterr().err
 
     def test_every_phase_is_tried(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         taken: list[tuple[str, ...]] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i.data.counterparts import pair_names, refuse_both_sides
+from i2i.data.counterparts import common_names, pair_names, refuse_both_sides
 from i2i.errors import DataError
 
 _HIGH, _LOW = Path("high"), Path("low")
@@ -76,3 +76,12 @@ def test_counterparts_among_high_resolution_pictures_are_not_trained_on_unnotice
         with pytest.raises(DataError, match=rf"/{names[1]}: looks like .* counterpart of {names[0]} - set data.low to"):
             refuse_both_sides(names, Path("set"), 4, "data.low")
     refuse_both_sides(["a_HR.png", "b_LR.png", "cx2.png", "c.png", "x4.png"], Path("set"), 4, "data.low")
+
+
+def test_common_names_are_told_without_the_kind_of_file(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    both = common_names(["y.png", "in/x.jpg", "lonely.png"], ["in/x.bmp", "y.tif", "x.bmp"], first, second)
+    assert both == [("in/x.jpg", "in/x.bmp"), ("y.png", "y.tif")]
+    assert common_names(["a.png"], ["b.png"], first, second) == []
+    with pytest.raises(DataError, match=r"b/x\.png: has the same name as x\.bmp"):
+        common_names(["x.png"], ["x.bmp", "x.png"], first, second)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from i2i.errors import DataError, UsageError
+from i2i.evaluation.metrics.psnr import l1, psnr
 from i2i.evaluation.paired import mean_picture, paired_scores
-from i2i.evaluation.psnr import l1, psnr
 
 
 def grey(level: float, height: int = 8, width: int = 8) -> np.ndarray:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from i2i.commands import train
 from i2i.core.losses.perceptual import VGGFeaturesSettings
+from i2i.evaluation.passports.figures import read_sheets
 from i2i.inference import load_model
 from i2i.inference.latent_model import LatentModel
 from i2i.pipelines import SRGANSettings
@@ -131,8 +132,10 @@ def test_two_tiny_steps(name: str, tmp_path: Path, vgg19: Path) -> None:
     recipe = load_recipe(name)
     networks = tiny_networks(recipe, vgg19)
     out = tmp_path / "run"
-    finished = train.start(name, [*TINY, *networks, *tiny_data(name, tmp_path / "pictures")], out=out, quiet=True)
+    few = ["evaluate.samples=4"] if recipe.evaluate is not None else []
+    finished = train.start(name, [*TINY, *networks, *few, *tiny_data(name, tmp_path / "pictures")], out=out, quiet=True)
     assert finished.step == 2
+    assert len(read_sheets(out)) == len(few)
     if recipe.pipeline.kind == "cyclegan":
         for direction in ("AtoB", "BtoA"):
             pictures = load_model(out, direction=direction, device="cpu")(np.zeros((1, 30, 41, 3), np.uint8))

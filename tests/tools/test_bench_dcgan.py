@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from i2i.evaluation.features.lenet import LeNet
+
 TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 
 
@@ -41,7 +43,7 @@ def arguments(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ar
         pictures = random.integers(0, 256, (100, 28, 28), dtype=np.uint8)
         write_idx(tmp_path / f"{name}-images-idx3-ubyte", pictures)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(100, np.uint8))
-    torch.save(bench.LeNet().state_dict(), tmp_path / "lenet.pth")
+    torch.save(LeNet().state_dict(), tmp_path / "lenet.pth")
     monkeypatch.setattr(bench, "LEAST_ACCURACY", 0.0)
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")

@@ -16,8 +16,10 @@ from i2i.training.sheets import (
     grid,
     layout_of,
     read_grid,
+    read_sheet,
     save_sheet,
     sheet,
+    sheet_layout,
     to_uint8,
 )
 
@@ -213,3 +215,35 @@ def test_a_film_has_a_row_for_each_step() -> None:
             ((top, left),) = find(canvas, enlarged)
             assert top // (32 * factor) == row and left // (32 * factor) >= column
     assert not find(canvas, early[3].repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def test_a_saved_sheet_gives_its_columns_back(tmp_path: Path) -> None:
+    low, high = pictures(2, 24, seed=1), pictures(2, 96, seed=2)
+    columns = [("low", low), ("high", high)]
+    with Image.open(save_sheet(tmp_path, 5, "upscale", sheet(columns), sheet_layout(columns))) as file:
+        assert read_grid(file) is None
+        found = read_sheet(file)
+    assert found is not None
+    assert [(column.label, column.factor, shown.shape) for column, shown in found] == [
+        ("low", 4, (2, 96, 96, 3)),
+        ("high", 1, (2, 96, 96, 3)),
+    ]
+    assert np.array_equal(found[0][1][:, ::4, ::4], to_uint8(low))
+    assert np.array_equal(found[1][1], to_uint8(high))
+
+
+def test_what_is_no_sheet_gives_nothing(tmp_path: Path) -> None:
+    made = pictures(3, 100)
+    columns = [("a", made)]
+    plain = save_sheet(tmp_path, 1, "plain", sheet(columns))
+    cropped = save_sheet(tmp_path, 2, "cropped", sheet(columns)[:50], sheet_layout(columns))
+    paths = [plain, cropped]
+    lie = '{"columns": [{"label": "", "left": 0, "width": 4, "height": 9, "count": %s, "factor": 1}], "top": 0}'
+    for number, content in enumerate(("[]", "{}", lie % 1, lie.replace("}]", '}], "row_height": 8, "gap": 0') % 0)):
+        note = PngImagePlugin.PngInfo()
+        note.add_text("Comment", f"i2i sheet {content}")
+        paths.append(tmp_path / f"damaged_{number}.png")
+        Image.new("RGB", (8, 8)).save(paths[-1], pnginfo=note)
+    for path in paths:
+        with Image.open(path) as file:
+            assert read_sheet(file) is None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,17 @@ import torch
 from PIL import Image
 
 from i2i.errors import StorageError
+from i2i.evaluation.passports.figures import Figure
 from i2i.training.sheets import read_grid, to_uint8
-from i2i.training.sinks import BackgroundSink, Row, TensorboardSink, TrackingSettings, WandbSink, open_sinks, wandb_mode
-from i2i.training.tracking import Tracker, next_attempt, read_alarms, read_metrics
+from i2i.training.tracking import (
+    Attempt,
+    BackgroundSink,
+    Row,
+    Tracker,
+    next_attempt,
+    read_alarms,
+    read_metrics,
+)
 from i2i.training.watchdog import Action, Verdict
 
 
@@ -37,8 +45,9 @@ class RecordingSink:
         if call == self._failing:
             raise RuntimeError("the service is down")
 
-    def start(self, config: object, run_name: str, group: str, resumed: bool) -> None:
+    def start(self, attempt: Attempt) -> None:
         self._note("start")
+        self.attempt = attempt
 
     def scalars(self, row: Row) -> None:
         self._note("scalars")
@@ -50,8 +59,18 @@ class RecordingSink:
         self._note("alarm")
         self.alarms = [*getattr(self, "alarms", []), (step, title, text)]
 
-    def finish(self, summary: object) -> None:
+    def figures(self, step: int, figures: Sequence[Figure]) -> None:
+        self._note("figures")
+
+    def model(self, path: Path, aliases: Sequence[str]) -> None:
+        self._note(f"model {' '.join(aliases)}")
+
+    def finish(self, summary: Mapping[str, float | str], failed: bool) -> None:
         self._note("finish")
+        self.summary, self.failed = dict(summary), failed
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
 
 
 def test_rows_come_back_as_logged(tmp_path: Path) -> None:
@@ -181,6 +200,32 @@ def test_pictures_are_saved_and_passed_on(tmp_path: Path) -> None:
     assert sink.calls == ["start", "images", "finish"]
 
 
+def test_figures_models_and_the_end_are_passed_on_with_the_best_values(tmp_path: Path) -> None:
+    first, sink = RecordingSink(), RecordingSink()
+    tracker = Tracker(tmp_path, [first])
+    tracker.start({}, "run")
+    tracker.log(row(10, **{"evaluation/fid": 5.0, "validation/psnr": 20.0}))
+    tracker.log(row(20, **{"evaluation/fid": 4.0, "validation/psnr": 30.0}))
+    tracker.finish(failed=True)
+    assert first.failed and first.summary["best/evaluation/fid"] == 4.0
+    again = Tracker(tmp_path, [sink], attempt=2)
+    again.start({"seed": 1}, "run", resumed=True, environment={"git": {"i2i": {"commit": "abc", "dirty": False}}})
+    again.log(row(20, **{"evaluation/fid": 6.0, "validation/psnr": 25.0}))
+    again.figures(20, [])
+    again.model(tmp_path / "model.safetensors", ["latest"])
+    again.finish({"note": "done"})
+    again.finish()
+    assert sink.calls == ["start", "scalars", "figures", "model latest", "finish"]
+    assert (sink.attempt.title, sink.attempt.group, sink.attempt.resumed) == ("run (attempt 2)", "run", True)
+    assert (sink.attempt.commit, sink.attempt.config) == ("abc", {"seed": 1})
+    # Step 20 was done anew, so what the first attempt found there is no part of the run.
+    assert not sink.failed and sink.summary == {
+        **{"best/evaluation/fid": 5.0, "best_step/evaluation/fid": 10},
+        **{"best/validation/psnr": 25.0, "best_step/validation/psnr": 20},
+        "note": "done",
+    }
+
+
 def test_a_grid_is_saved_so_that_it_can_be_taken_apart(tmp_path: Path) -> None:
     sink = RecordingSink()
     tracker = Tracker(tmp_path, [sink])
@@ -276,7 +321,7 @@ def test_a_sink_failing_in_the_background_is_reported_once(tmp_path: Path, caplo
     for step in range(20):
         tracker.log(row(step))
     tracker.finish()
-    assert bad.calls == ["start", "scalars"]
+    assert bad.calls == ["start", "scalars", "abandon"]
     assert [record.message for record in caplog.records] == [
         "RecordingSink failed and is off for this attempt: the service is down"
     ]
@@ -287,22 +332,25 @@ def test_a_hanging_sink_does_not_stop_training(tmp_path: Path, caplog: pytest.Lo
     release = threading.Event()
 
     class HangingSink(RecordingSink):
-        def start(self, config: object, run_name: str, group: str, resumed: bool) -> None:
+        def start(self, attempt: Attempt) -> None:
             release.wait(60)
 
-    sink = BackgroundSink(HangingSink(), capacity=4, finish_timeout_seconds=0.05)
+    inner = HangingSink()
+    sink = BackgroundSink(inner, capacity=4, finish_timeout_seconds=0.05)
     tracker = Tracker(tmp_path, [sink])
     tracker.start({}, "run")
     for step in range(50):
         tracker.log(row(step))
     tracker.finish()
     release.set()
+    sink._thread.join(30)
     assert len(read_metrics(tmp_path)) == 50
     assert sink.dropped >= 50 - 5
     messages = [record.message for record in caplog.records]
     assert sum("too slow" in message for message in messages) == 1
     assert sum("did not finish in time" in message for message in messages) == 1
     assert len(messages) == 2
+    assert inner.calls == ["abandon"], "given up, it does nothing more"
 
 
 def test_a_background_sink_gets_everything_in_order(tmp_path: Path) -> None:
@@ -313,84 +361,6 @@ def test_a_background_sink_gets_everything_in_order(tmp_path: Path) -> None:
     tracker.images(1, "x", np.zeros((4, 4, 3), np.uint8))
     tracker.finish()
     assert inner.calls == ["start", "scalars", "images", "finish"]
-
-
-@pytest.mark.parametrize(
-    ("wish", "environment", "mode"),
-    [
-        ("auto", {}, "offline"),
-        ("auto", {"WANDB_API_KEY": "k"}, "online"),
-        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
-        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
-        ("online", {"WANDB_API_KEY": "k"}, "online"),
-        ("online", {}, "offline"),
-        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
-        ("disabled", {"WANDB_API_KEY": "k"}, "disabled"),
-    ],
-)
-def test_wandb_is_online_only_with_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str, environment: dict[str, str], mode: str
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert wandb_mode(TrackingSettings(wandb=wish), environment) == mode  # pyright: ignore[reportArgumentType]
-
-
-def test_a_key_in_netrc_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    netrc = tmp_path / ".netrc"
-    netrc.write_text("machine api.wandb.ai login user password key\n")
-    netrc.chmod(0o600)
-    assert wandb_mode(TrackingSettings(), {}) == "online"
-    assert wandb_mode(TrackingSettings(), {"WANDB_BASE_URL": "https://wandb.example.org"}) == "offline"
-
-
-def test_recording_offline_unasked_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    said: list[str] = []
-    assert len(open_sinks(TrackingSettings(), tmp_path, said.append)) == 1
-    assert len(said) == 1
-    assert "offline" in said[0]
-    assert open_sinks(TrackingSettings(wandb="disabled"), tmp_path, said.append) == []
-    assert len(open_sinks(TrackingSettings(), tmp_path, said.append)) == 1
-    assert len(said) == 1, "once on a machine, not at every run"
-
-
-def test_missing_packages_are_said_and_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    said: list[str] = []
-    assert open_sinks(TrackingSettings(wandb="offline", tensorboard=True), tmp_path, said.append) == []
-    assert [line.split(" ")[0] for line in said] == ["wandb", "tensorboard"]
-
-
-def test_wandb_offline_writes_into_the_run_folder_without_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    pytest.importorskip("wandb")
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    caplog.set_level(logging.WARNING, logger="i2i")
-    run_folder = tmp_path / "run"
-    run_folder.mkdir()
-    sink = BackgroundSink(WandbSink(run_folder, "i2i-test", "offline"), finish_timeout_seconds=120)
-    tracker = Tracker(run_folder, [sink])
-    tracker.start({"seed": 1, "pipeline": {"kind": "cyclegan"}}, "run", resumed=True)
-    tracker.log(row(1, unusual_loss=0.25, broken=math.nan))
-    tracker.images(1, "AtoB", np.full((8, 8, 3), 200, np.uint8))
-    tracker.alarm(verdict(1))
-    tracker.finish({"best": 1.0})
-    records = list((run_folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(records) == 1
-    # wandb's own process writes the end of its file a moment after `finish` returns (and before Python exits).
-    deadline = time.monotonic() + 60
-    while b"unusual_loss" not in records[0].read_bytes() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert b"unusual_loss" in records[0].read_bytes()
-    assert list((run_folder / "wandb").rglob("media/images/samples/*.png"))
-    assert [record.message for record in caplog.records if record.name.startswith("i2i")] == []
 
 
 def test_a_slow_sink_is_waited_for_at_the_end(tmp_path: Path) -> None:
@@ -406,15 +376,3 @@ def test_a_slow_sink_is_waited_for_at_the_end(tmp_path: Path) -> None:
         tracker.log(row(step))
     tracker.finish()
     assert inner.calls == ["start", *["scalars"] * 5, "finish"]
-
-
-def test_tensorboard_takes_rows_pictures_and_alarms(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    tracker = Tracker(tmp_path, [TensorboardSink(tmp_path)])
-    tracker.start({}, "run")
-    tracker.log(row(1))
-    tracker.images(1, "generate", np.zeros((4, 4, 3), np.uint8))
-    tracker.alarm(verdict(1))
-    tracker.finish()
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    assert b"all pictures are alike" in events.read_bytes()

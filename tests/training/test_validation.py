@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from i2i.core.generators import RRDBSettings
 from i2i.core.image_shape import ImageShape
+from i2i.core.resize import resize_levels
 from i2i.evaluation.upscaling import luma_psnr
 from i2i.pipelines import SRGANSettings
 from i2i.training.precision import Precision
@@ -162,3 +163,7 @@ def test_pictures_of_any_size_are_enlarged_as_the_model_file_does_it() -> None:
     scores = Validation(pipeline, test, aligned=True, pictures=1, precision=FLOAT32).score({"generator": network})
     made = image_model(network, pipeline.entry_points["upscale"], name="upscale")(low)
     assert scores.values == {"psnr_y_upscale": pytest.approx(luma_psnr(made, high, border_pixels=2))}
+    # Beside it stands what needs no network.
+    bicubic = resize_levels(torch.from_numpy(low).permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).numpy()
+    expected = luma_psnr(bicubic, high, border_pixels=2)
+    assert scores.baselines == {"psnr_y_upscale/bicubic": pytest.approx(expected)} and 5 < expected < 20

@@ -4,6 +4,7 @@
     tools/bench srgan --steps 5                        speed of a training step and of its data (bench_srgan.py)
     tools/bench translate                              speed of runners, and of a folder (bench_translate.py)
     tools/bench large                                  time and memory of 12,000 x 9,000 pixels (bench_large.py)
+    tools/bench statistics                             FID, KID, IS of 50,000 feature vectors (bench_statistics.py)
     tools/bench dcgan --mnist DIR --lenet FILE         quality and time of a whole training (bench_dcgan.py)
 
 CycleGAN: the plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import bench_dcgan
 import bench_large
 import bench_srgan
+import bench_statistics
 import bench_translate
 import torch
 from bench_turns import alternate, compare, comparison_lines
@@ -134,6 +136,11 @@ def run_large(arguments: argparse.Namespace) -> None:
     show(arguments, result, bench_large.table(result))
 
 
+def run_statistics(arguments: argparse.Namespace) -> None:
+    result = bench_statistics.run(arguments)
+    show(arguments, result, bench_statistics.table(result))
+
+
 def run_dcgan(arguments: argparse.Namespace) -> None:
     result = bench_dcgan.run(arguments)
     print(json.dumps(result) if arguments.json else bench_dcgan.table(result))
@@ -159,6 +166,7 @@ def main() -> None:
         ("srgan", bench_srgan, run_srgan, "a training step of super-resolution, and the pictures for it"),
         ("translate", bench_translate, run_translate, "pictures through every runner, and a folder of them"),
         ("large", bench_large, run_large, "pictures that do not fit into memory"),
+        ("statistics", bench_statistics, run_statistics, "metrics of many feature vectors"),
         ("dcgan", bench_dcgan, run_dcgan, "whole trainings of DCGAN on MNIST"),
     ):
         bench = benches.add_parser(

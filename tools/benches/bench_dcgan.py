@@ -37,17 +37,15 @@ import numpy as np
 import torch
 from plain_dcgan import LATENT, train_plain
 from torch import Tensor, nn
-from torch.nn import functional
 
-from i2i.evaluation.frechet import FeatureStatistics, RunningStatistics, frechet_distance
+from i2i.evaluation.features.lenet import lenet_input, load_lenet, resized
+from i2i.evaluation.metrics.frechet import FeatureStatistics, RunningStatistics, frechet_distance
 
 METHODS = ("plain", "ours")
-LENET_PIXELS = 32
 PLAIN_PIXELS = 64
 _BLOCK = 128
 # What the file's author measured is 99.08 %; far below that it is another network, or fed in another way.
 LEAST_ACCURACY = 0.985
-LENET_SHAPES = {"convnet.c1": (6, 1, 5, 5), "convnet.c3": (16, 6, 5, 5), "convnet.c5": (120, 16, 5, 5)}
 
 
 @dataclass(frozen=True)
@@ -75,28 +73,11 @@ class Piece:
     more: dict[str, float]
 
 
-class LeNet(nn.Module):
-    """LeNet-5 with rectifiers and maximum pooling: (N, 1, 32, 32) in [0, 1] to features (N, 84) and logits (N, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convnet = nn.ModuleDict({"c1": nn.Conv2d(1, 6, 5), "c3": nn.Conv2d(6, 16, 5), "c5": nn.Conv2d(16, 120, 5)})
-        self.fc = nn.ModuleDict({"f6": nn.Linear(120, 84), "f7": nn.Linear(84, 10)})
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = functional.max_pool2d(functional.relu(self.convnet["c1"](images)), 2)
-        x = functional.max_pool2d(functional.relu(self.convnet["c3"](x)), 2)
-        x = functional.relu(self.convnet["c5"](x)).flatten(1)
-        features = functional.relu(self.fc["f6"](x))
-        return features, self.fc["f7"](features)
-
-
 class Judge:
     """Measures generated digits against the test set of MNIST."""
 
     def __init__(self, lenet: Path, test_pictures: Tensor, test_labels: Tensor) -> None:
-        self.network = LeNet().eval()
-        self.network.load_state_dict(torch.load(lenet, weights_only=True, map_location="cpu"))
+        self.network = load_lenet(lenet)
         self.accuracy = self._accuracy(test_pictures, test_labels)
         self.reference = self.statistics(iter(test_pictures.split(_BLOCK)))
 
@@ -109,23 +90,13 @@ class Judge:
         """Statistics of the features of `pictures`, (n, 1, P, P) uint8 at a time."""
         running = RunningStatistics()
         for block in pictures:
-            running.add(self.network(_lenet_input(block))[0].numpy())
+            running.add(self.network(lenet_input(block))[0].numpy())
         return running.result()
 
     @torch.no_grad()
     def _accuracy(self, pictures: Tensor, labels: Tensor) -> float:
-        predicted = [self.network(_lenet_input(block))[1].argmax(1) for block in pictures.split(_BLOCK)]
+        predicted = [self.network(lenet_input(block))[1].argmax(1) for block in pictures.split(_BLOCK)]
         return (torch.cat(predicted) == labels).float().mean().item()
-
-
-def _lenet_input(pictures: Tensor) -> Tensor:
-    return resized(pictures, LENET_PIXELS).float() / 255
-
-
-def resized(pictures: Tensor, pixels: int) -> Tensor:
-    """Pictures (N, 1, P, P) uint8 at another size, uint8: bilinear, four neighbours, pixel areas aligned."""
-    result = functional.interpolate(pictures.float(), size=(pixels, pixels), mode="bilinear", align_corners=False)
-    return result.round_().to(torch.uint8)
 
 
 def read_idx(path: Path) -> Tensor:

@@ -175,14 +175,25 @@ def read_any_metadata(path: Path | str) -> ModelMetadata:
         ModelError: as `open_model`; nothing needs trust to be read.
     """
     file = resolve_model(Path(path))
-    form = form_of(file)
-    if form == "safetensors":
+    if form_of(file) == "safetensors":
         return read_metadata(file)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror or error} - check the file") from error
-    return _exported_metadata(file, form, content)[0]
+    return describe_model(file).metadata
+
+
+def describe_model(path: Path | str) -> ModelSource:
+    """What the model that `path` means is, without anything to run it by: an exported file needs no trust for that.
+
+    Raises:
+        ModelError: as `open_model`.
+    """
+    place = resolve_model(Path(path))
+    file = read_model_bytes(place)
+    form = form_of(place, file.content)
+    if form == "safetensors":
+        metadata, tensors = read_model_file(place, file.content)
+        return ModelSource(place, form, metadata, file.sha256, tensors=tensors)
+    metadata, facts = _exported_metadata(place, form, file.content)
+    return ModelSource(place, form, metadata, file.sha256, facts)
 
 
 def entry_point_of(record: EntryPointRecord) -> EntryPoint:

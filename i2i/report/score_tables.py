@@ -1,0 +1,116 @@
+"""Scores and figures of one run as HTML tables; every figure with its passport."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from i2i.evaluation.passports.figures import Figure, Interval, Subject
+from i2i.report.names import ScoreName, capital, format_number, score_name, words
+from i2i.report.scores import FigureHistory, Score
+
+
+def scores_html(scores: Sequence[Score], caption: str, explanation: str) -> str:
+    """Newest and best values of recorded scores, and what baselines reach; "" without any."""
+    if not scores:
+        return ""
+    body = "".join(_score_row(score) for score in scores)
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Score", "Newest", "Best"))
+    return (
+        f'<div class="card scores"><table><caption>{html.escape(caption)}<small>{html.escape(explanation)}</small>'
+        f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _score_row(score: Score) -> str:
+    name = score.name
+    baseline = "".join(f"; {other} {name.write(reached)}" for other, reached in score.baselines.items())
+    best = "" if name.higher_is_better is None else f"<b>{name.write(score.best)}</b>"
+    return (
+        f'<tr><th scope="row">{html.escape(name.label)}'
+        f"<small>{html.escape(unit_and_direction(name.unit, name.higher_is_better) + baseline)}</small></th>"
+        f"<td>{name.write(score.newest)}</td>"
+        f"<td>{best}<small>step {score.best_step:,}</small></td></tr>"
+    )
+
+
+def figures_html(histories: Sequence[FigureHistory]) -> str:
+    """The newest and the best figure of every kind, with passport and interval; "" without any."""
+    if not histories:
+        return ""
+    body = "".join(_figure_rows(history) for history in histories)
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Figure", "Newest", "Best"))
+    return (
+        '<div class="card scores"><table><caption>Evaluation<small>Figures may be held against others with the same '
+        "passport: open it to see how a figure was made.</small></caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _figure_rows(history: FigureHistory) -> str:
+    newest, name = history.newest, figure_name(history.newest)
+    direction = unit_and_direction(newest.unit or "", newest.higher_is_better)
+    best = ""
+    if history.best is not None and history.best_subject is not None:
+        best = f"<b>{html.escape(name.write(history.best.value))}</b>{small(_step_words(history.best_subject))}"
+    passport = passport_html(history.passport, history.subject, history.created, newest.interval)
+    label = html.escape(newest.label)
+    return (
+        f'<tr><th scope="row">{label}{small(direction)}</th>'
+        f"<td>{value_html(newest, name)}{small(_step_words(history.subject))}</td><td>{best}</td></tr>"
+        f'<tr class="passport"><td colspan="3"><details><summary>Passport<span class="unseen"> of {label}</span>'
+        f"</summary>{passport}</details></td></tr>"
+    )
+
+
+def value_html(figure: Figure, name: ScoreName) -> str:
+    """A figure's value, with the interval it has."""
+    interval = "" if figure.interval is None else f" ± {name.write(figure.interval.half_width)}"
+    return f"<b>{html.escape(name.write(figure.value) + interval)}</b>"
+
+
+def figure_name(figure: Figure) -> ScoreName:
+    """How a figure's value is written."""
+    return score_name(figure.name)
+
+
+def passport_html(passport: Mapping[str, Any], subject: Subject, created: str, interval: Interval | None = None) -> str:
+    """How a figure was made, field by field, and of what."""
+    pairs = [("Measured", ", ".join(part for part in (subject.description, _step_words(subject)) if part))]
+    hashed = "Model" if subject.model else "Pictures"
+    pairs += [(name, text) for name, text in (("Model", subject.model), (f"{hashed}, SHA-256", subject.sha256)) if text]
+    pairs += [] if interval is None else [("Interval", f"± {format_number(interval.half_width)}: {interval.kind}")]
+    pairs += [(field_words(name), str(value)) for name, value in passport.items() if value is not None]
+    pairs.append(("Made", created))
+    items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in pairs)
+    return f"<dl>{items}</dl>"
+
+
+_FIELDS = {
+    "weights_sha256": "Weights, SHA-256",
+    "data_sha256": "Real pictures, SHA-256",
+    "real_count": "Real pictures",
+    "fake_count": "Made pictures",
+    "code_version": "Code",
+}
+
+
+def field_words(name: str) -> str:
+    """A field of a passport as a person would call it."""
+    return _FIELDS.get(name) or capital(words(name.removeprefix("parameters.")))
+
+
+def unit_and_direction(unit: str, higher_is_better: bool | None) -> str:
+    """What stands below a score's name: "dB, higher is better"."""
+    direction = "" if higher_is_better is None else f"{'higher' if higher_is_better else 'lower'} is better"
+    return ", ".join(part for part in (unit, direction) if part)
+
+
+def _step_words(subject: Subject) -> str:
+    return "" if subject.step is None else f"step {subject.step:,}"
+
+
+def small(text: str) -> str:
+    """Plain text as a small line, "" where there is none."""
+    return f"<small>{html.escape(text)}</small>" if text else ""

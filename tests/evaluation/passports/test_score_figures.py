@@ -1,0 +1,38 @@
+"""Scores of translators and upscalers as figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from i2i.evaluation.measures import kind_of
+from i2i.evaluation.paired import paired_scores
+from i2i.evaluation.passports.score_figures import paired_figures, upscaling_figures
+from i2i.evaluation.upscaling import PROTOCOLS, PictureScores, UpscalingScores
+
+
+def test_paired_scores_with_their_baselines() -> None:
+    a, b = (np.full((8, 8, 3), level, np.uint8) for level in (10, 20))
+    scores = paired_scores(lambda _, pictures: pictures + np.uint8(5), [a], [b], mean_pictures={"b": b * 1.0})
+    figures = {figure.name: figure for figure in paired_figures(scores, {"AtoB": "b" * 64, "BtoA": "a" * 64})}
+    assert set(figures) == {
+        "psnr_AtoB", "l1_AtoB", "psnr_untranslated_AtoB", "l1_untranslated_AtoB", "psnr_mean_picture_AtoB",
+        "l1_mean_picture_AtoB", "psnr_BtoA", "l1_BtoA", "psnr_untranslated_BtoA", "l1_untranslated_BtoA",
+    }  # fmt: skip
+    assert (figures["l1_AtoB"].value, figures["l1_BtoA"].value, figures["l1_mean_picture_AtoB"].value) == (5, 15, 0)
+    assert figures["psnr_mean_picture_AtoB"].value == np.inf
+    passport = figures["psnr_BtoA"].passport
+    assert (passport.split, passport.data_sha256, passport.real_count) == ("test a", "a" * 64, 1)
+    assert kind_of("psnr_BtoA") is kind_of("psnr") and figures["psnr_BtoA"].higher_is_better
+
+
+def test_every_protocol_of_upscaling_and_the_bicubic_baseline() -> None:
+    numbers = {name: float(index) for index, name in enumerate(PROTOCOLS)}
+    one = PictureScores(name="x", model=numbers, bicubic={name: value + 10 for name, value in numbers.items()})
+    figures = upscaling_figures(UpscalingScores(scale=4, pictures=[one]), "t" * 64, low_sha256="l" * 64)
+    assert [figure.name for figure in figures] == [*PROTOCOLS, *(f"{name}_bicubic" for name in PROTOCOLS)]
+    assert [figure.value for figure in figures[:5]] == [0, 1, 2, 3, 4]
+    assert figures[5].value == pytest.approx(10)
+    assert (figures[0].label, figures[5].label, figures[0].unit) == ("PSNR-Y, x4", "PSNR-Y, x4, bicubic", "dB")
+    assert figures[0].passport.parameters["scale"] == figures[0].passport.parameters["border_pixels"] == 4
+    assert figures[0].passport.parameters["low_sha256"] == "l" * 64
