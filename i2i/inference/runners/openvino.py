@@ -10,6 +10,7 @@ from torch import Tensor
 
 from i2i.inference.runners.computation import Computation
 from i2i.inference.runners.openvino_library import load_openvino
+from i2i.inference.runners.signal_stack import signal_stack_kept
 from i2i.inference.runtime import Precision
 
 _TYPES = {"fp32": "f32", "bf16": "bf16"}
@@ -67,4 +68,5 @@ def _compiled(computation: Computation, settings: dict[str, Any]) -> Any:
     else:
         file = computation.graph
         model = core.read_model(file.content, file.weights or b"")
-    return core.compile_model(model, "CPU", settings)
+    with signal_stack_kept():
+        return core.compile_model(model, "CPU", settings)
