@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,9 @@ from i2i.errors import UsageError
 Needs = Literal["features", "logits", "pixels", "counterparts"]
 """What a metric looks at: feature vectors of both sets; class logits of the made pictures; the pixels of both sets; or
 made pictures beside their true counterparts, number by number."""
+
+
+_DIGITS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,7 @@ class FigureKind:
     higher_is_better: bool | None
     unit: str | None = None
     digits: int = 2
-    """Behind the point, in a table."""
+    """Behind the point, in a table; of large values fewer, see `decimals`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +237,12 @@ def parse_metrics(text: str | Sequence[str]) -> tuple[str, ...]:
 def figure_names(metrics: Sequence[str], suffixes: Sequence[str] = ("",)) -> tuple[str, ...]:
     """Names of the figures that `metrics` give, for each of the `suffixes` that stand for directions ("_AtoB")."""
     return tuple(f"{kind.name}{suffix}" for suffix in suffixes for name in metrics for kind in METRICS[name].figures)
+
+
+def decimals(value: float, most: int) -> int:
+    """How many digits a table shows behind the point: `most`, or what is left of five digits in all."""
+    before = len(str(int(abs(value)))) if math.isfinite(value) and abs(value) >= 1 else 0
+    return max(0, min(most, _DIGITS - before))
 
 
 def kind_of(figure_name: str) -> FigureKind | None:

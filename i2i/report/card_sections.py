@@ -285,7 +285,9 @@ def _figures(card: Card, figures: Sequence[Figure]) -> list[str]:
         value = f"{name.write(figure.value)} {plain(figure.unit or '')}".strip()
         interval = "none"
         if figure.interval is not None:
-            interval = f"± {name.write(figure.interval.half_width)} ({plain(figure.interval.kind)})"
+            interval = (
+                f"± {name.write(figure.interval.half_width, beside=figure.value)} ({plain(figure.interval.kind)})"
+            )
         rows.append((label, value, interval, str(number)))
     lines = [
         f"{number}. " + "; ".join(f"{words(name)} {code(value)}" for name, value in shared.items())

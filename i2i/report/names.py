@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from i2i.evaluation.measures import FIGURES
+from i2i.evaluation.measures import FIGURES, decimals
 from i2i.evaluation.upscaling import PROTOCOLS
 
 _LOWER_IS_BETTER = re.compile(r"(?i)fid|kid|lpips|loss|error|mae|mse|l1|l2|distance|consistency|seconds")
@@ -31,11 +31,11 @@ class ScoreName:
     def label(self) -> str:
         return f"{self.measure}, {self.of}" if self.of else self.measure
 
-    def write(self, value: float) -> str:
-        """The value as a table shows it, without its unit."""
+    def write(self, value: float, beside: float | None = None) -> str:
+        """The value as a table shows it, without its unit; with as many digits as the one it stands `beside`."""
         if self.digits is None or not math.isfinite(value):
             return format_number(value)
-        return f"{value:,.{self.digits}f}"
+        return f"{value:,.{decimals(value if beside is None else beside, self.digits)}f}"
 
 
 _KNOWN: Mapping[str, ScoreName] = {

@@ -66,8 +66,12 @@ def _figure_rows(history: FigureHistory) -> str:
 
 def value_html(figure: Figure, name: ScoreName) -> str:
     """A figure's value, with the interval it has."""
-    interval = "" if figure.interval is None else f" ± {name.write(figure.interval.half_width)}"
-    return f"<b>{html.escape(name.write(figure.value) + interval)}</b>"
+    value = f"<b>{html.escape(name.write(figure.value))}</b>"
+    if figure.interval is None:
+        return value
+    return (
+        f'{value} <b class="interval">± {html.escape(name.write(figure.interval.half_width, beside=figure.value))}</b>'
+    )
 
 
 def figure_name(figure: Figure) -> ScoreName:

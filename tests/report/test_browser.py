@@ -56,9 +56,9 @@ def make_translator(folder: Path, shift: float = 0.0, samples: int = 100) -> Pat
     recipe = f"name: 'run {HOSTILE}'\ndescription: 'a {HOSTILE}'\npipeline: {{kind: cyclegan}}\nshift: {shift}\n"
     (folder / "recipe.yaml").write_text(recipe + f"long: {'word' * 60}\n")
     passport = Passport(metric="kid", extractor="inception", weights_sha256="67" * 32, fake_count=samples, seed=2020)
-    interval = Interval(half_width=0.002, kind="standard deviation over 100 subsets of 1000")
+    interval = Interval(half_width=155.8, kind="standard deviation over 100 subsets of 1000")
     figure = Figure(
-        name="kid", label=f"KID {HOSTILE}", value=0.03 + shift, higher_is_better=False, interval=interval,
+        name="kid", label=f"KID {HOSTILE}", value=1160.3 + shift, higher_is_better=False, interval=interval,
         passport=passport,
     )  # fmt: skip
     sheet_of(Subject(description=HOSTILE, step=300), [figure]).write(folder / "evaluations" / "step_300.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from i2i.evaluation.measures import kind_of
+from i2i.evaluation.measures import decimals, kind_of
 from i2i.evaluation.passports.comparison import ComparedFigure, Comparison
 from i2i.evaluation.passports.figures import Figure, Passport
 from i2i.evaluation.upscaling import PROTOCOLS
@@ -53,11 +53,8 @@ def shown(figure: Figure) -> str:
 
 def digits(figure: Figure) -> int:
     """Behind the point."""
-    kind = kind_of(figure.name) or kind_of(figure.passport.metric)
-    if kind is not None:
-        return kind.digits
-    protocol = PROTOCOLS.get(figure.passport.metric)
-    return 4 if protocol is None else protocol.digits
+    known = kind_of(figure.name) or kind_of(figure.passport.metric) or PROTOCOLS.get(figure.passport.metric)
+    return decimals(figure.value, 4 if known is None else known.digits)
 
 
 def _interval(figure: Figure) -> str:

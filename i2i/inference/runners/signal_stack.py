@@ -1,8 +1,8 @@
 """This thread's alternate signal stack, kept while a library puts its own in its place.
 
 Python's signal handlers run on the alternate stack, if a thread has one. OpenVINO gives the thread that compiles a
-model such a stack and takes it away with the model: of several models, or of one that another thread drops, in the wrong
-order. The next signal, Ctrl-C say, then meets a stack that is no more, and ends the process.
+model such a stack and takes it away with the model, which may be in the wrong order where there are several models, or
+in another thread. The next signal, Ctrl-C say, then meets a stack that is no more, and ends the process.
 """
 
 from __future__ import annotations
