@@ -241,8 +241,9 @@ def figure_names(metrics: Sequence[str], suffixes: Sequence[str] = ("",)) -> tup
 
 def decimals(value: float, most: int) -> int:
     """How many digits a table shows behind the point: `most`, or what is left of five digits in all."""
-    before = len(str(int(abs(value)))) if math.isfinite(value) and abs(value) >= 1 else 0
-    return max(0, min(most, _DIGITS - before))
+    if not math.isfinite(value) or abs(value) < 1:
+        return most
+    return max(0, min(most, _DIGITS - len(str(int(abs(value))))))
 
 
 def kind_of(figure_name: str) -> FigureKind | None:

@@ -219,11 +219,13 @@ def _versions(form: ExportForm, version: str) -> dict[str, str]:
     versions = {"i2i": version, "torch": torch.__version__}
     if form in ("onnx", "openvino"):
         import onnx
-        import onnxruntime
         import onnxscript
 
         versions |= {"onnx": onnx.__version__, "onnxscript": onnxscript.__version__}
-        versions |= {"onnxruntime": onnxruntime.__version__} if form == "onnx" else {}
+    if form == "onnx":
+        from i2i.inference.runners.onnxruntime_library import load_onnxruntime
+
+        versions["onnxruntime"] = load_onnxruntime().__version__
     if form == "openvino":
         from i2i.inference.runners.openvino_library import load_openvino
 

@@ -33,6 +33,8 @@ def test_scores_are_called_as_people_call_them(name: str, scale: int | None, lab
 def test_values_have_the_digits_of_their_metric() -> None:
     assert score_name("psnr_y_upscale").write(28.4) == "28.40"
     assert score_name("kid").write(0.01) == "0.010000"
+    assert score_name("kid").write(116.369985) == "116.37" and score_name("fid").write(63.97) == "63.970"
+    assert score_name("kid").write(15.583682, beside=116.369985) == "15.58"
     assert score_name("sharpness").write(1234.5) == "1,234.50"
     assert score_name("fid").write(math.nan) == "nan"
 

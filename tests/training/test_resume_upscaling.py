@@ -36,4 +36,4 @@ def test_the_second_phase_alone_from_the_weights_of_the_first(tmp_path: Path) ->
     twin = {key.removeprefix("pixel_generator."): value for key, value in model.items() if key.startswith("pixel_g")}
     assert twin
     for key, value in twin.items():
-        assert torch.equal(value, begun[f"network/generator/{key}"]), key
+        assert torch.equal(value, begun[f"average/generator/{key}"]), key

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from i2i.inference.runners.computation import Computation
+from i2i.inference.runners.onnxruntime_library import load_onnxruntime
 from i2i.inference.runtime import Precision
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 _ONLY_ERRORS = 3
 
@@ -32,8 +31,7 @@ class OnnxRunner:
     precision: Precision = "fp32"
 
     def __init__(self, computation: Computation, device: torch.device) -> None:
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         self.device = device
         self._computation = computation.without_weights
         options = onnxruntime.SessionOptions()
@@ -63,9 +61,7 @@ def takes_device(device: torch.device) -> bool:
     """Whether the installed ONNX Runtime computes on `device`."""
     if device.type == "cpu":
         return True
-    import onnxruntime
-
-    return device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return device.type == "cuda" and "CUDAExecutionProvider" in load_onnxruntime().get_available_providers()
 
 
 def _providers(device: torch.device) -> list[Any]:
@@ -76,10 +72,8 @@ def _providers(device: torch.device) -> list[Any]:
     return [("CUDAExecutionProvider", settings), "CPUExecutionProvider"]
 
 
-def _session(
-    module: Any, model: bytes, options: onnxruntime.SessionOptions, providers: list[Any]
-) -> onnxruntime.InferenceSession:
+def _session(library: ModuleType, model: bytes, options: Any, providers: list[Any]) -> Any:
     try:
-        return module.InferenceSession(model, options, providers=providers)
+        return library.InferenceSession(model, options, providers=providers)
     except Exception as error:  # as above
         raise RuntimeError(f"onnxruntime: {' '.join(str(error).split())[:300]}") from error
