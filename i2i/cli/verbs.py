@@ -231,19 +231,28 @@ def evaluate(
         ),
     ] = None,
     features: Annotated[
-        str,
-        typer.Option(metavar="NET", help="inception, vgg16, alexnet (each with :FILE), lenet:FILE, TorchScript .pt."),
-    ] = "inception",
-    lpips: Annotated[str, typer.Option(metavar="NET", help="alexnet or vgg16, with :NETWORK,HEADS for files.")] = (
-        "alexnet"
-    ),
+        str | None,
+        typer.Option(
+            metavar="NET",
+            help="inception (by default), vgg16, alexnet (each with :FILE), lenet:FILE, TorchScript .pt.",
+        ),
+    ] = None,
+    lpips: Annotated[
+        str | None,
+        typer.Option(metavar="NET", help="alexnet (by default) or vgg16, with :NETWORK,HEADS for files."),
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Made pictures; as many as real ones, of a generator at most 10,000, by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of a generator's pictures: those of `i2i generate --seed`.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of a generator's pictures: those of `i2i generate --seed`; 0 by default.")
+    ] = None,
     split: Annotated[
         Literal["train", "test"] | None,
-        typer.Option(help="Half of the data; train for generators and test for others by default."),
+        typer.Option(
+            help="Half of the data; by default test, of generators train - but for parzen, which takes what they never "
+            "saw where there is some."
+        ),
     ] = None,
     direction: Direction = None,
     strength: Strength = 1.0,
@@ -282,7 +291,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     ignore: Annotated[
         list[str] | None,
-        typer.Option("--ignore", metavar="FIELD", help="What may differ in how figures were made, e.g. fake_count."),
+        typer.Option("--ignore", metavar="FIELDS", help="What may differ in how figures were made: fake_count,seed."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -29,7 +29,8 @@ def run(first: Path, second: Path, *, ignore: Sequence[str] = (), json: bool = F
     from i2i.evaluation.passports.tables import comparison_table
 
     sheets = _sheet_at(first), _sheet_at(second)
-    comparison = compare_sheets(*sheets, ignore=ignore)
+    fields = [field.strip() for words in ignore for field in words.split(",") if field.strip()]
+    comparison = compare_sheets(*sheets, ignore=fields)
     if json:
         about = {"first": str(first), "second": str(second)}
         about |= {f"{which}_subject": sheet.subject.description for which, sheet in zip(about, sheets, strict=True)}

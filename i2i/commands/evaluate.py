@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
-from rich.console import Console
 
 from i2i.errors import DataError, PartialFailureError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from i2i.data.dataset import DataSet
     from i2i.evaluation.paired import PairedScores, Pictures
@@ -31,6 +28,7 @@ def run(
     runner: str = "auto",
     trust: bool = False,
     max_pixels: int = 200_000_000,
+    samples: int | None = None,
     out: Path | None = None,
     json: bool = False,
     quiet: bool = False,
@@ -43,6 +41,7 @@ def run(
 
     Args:
         runner, trust: see `i2i.inference.load_model`.
+        samples: score only the first pairs, as many as this.
         team: the processes that share the work.
 
     Raises:
@@ -50,6 +49,7 @@ def run(
         DataError: folders are missing, names do not match, or no test picture can be read.
         ModelError, UsageError: the model or the direction cannot be used.
     """
+    from i2i.commands.evaluation.results import console_of, tell_failures
     from i2i.evaluation.paired import mean_picture
     from i2i.evaluation.team import Team
 
@@ -64,10 +64,11 @@ def run(
         console.print(f"{alone} test pictures have no counterpart of the same name and are left out")
     pairs = len(names_a)
     names_a, names_b, damaged = _readable(data, names_a, names_b, max_pixels)
-    for reason in damaged if team.leads else ():
-        typer.echo(f"failed: {reason}", err=True)
+    tell_failures(damaged, team)
     if not names_a:
         raise DataError(f"{data}: none of {pairs} pairs can be read - see above")
+    unread = pairs - len(names_a)
+    names_a, names_b = names_a[:samples], names_b[:samples]
     console.print(f"{len(names_a)} pairs, {', '.join(models)}, on {next(iter(models.values())).device}")
     means: dict[str, np.ndarray] = {}
     for domain, folder in (("a", data / "trainA"), ("b", data / "trainB")):
@@ -77,9 +78,10 @@ def run(
         "a": _Pictures(data / "testA", names_a, max_pixels),
         "b": _Pictures(data / "testB", names_b, max_pixels),
     }
-    _score(models, test, means, about={"data": str(data)}, failed=damaged, out=out, json=json, team=team)
+    about = {"data": str(data), "direction": direction and next(iter(models))}
+    _score(models, test, means, about=about, failed=damaged, out=out, json=json, team=team)
     if damaged:
-        raise PartialFailureError(f"{pairs - len(names_a)} of {pairs} pairs could not be read, see above")
+        raise PartialFailureError(f"{unread} of {pairs} pairs could not be read, see above")
 
 
 def run_on_data_set(
@@ -87,17 +89,35 @@ def run_on_data_set(
     data: DataSet,
     description: str,
     *,
+    direction: str | None = None,
+    samples: int | None = None,
     out: Path | None = None,
     json: bool = False,
     team: Team,
 ) -> None:
-    """Score a translator on the aligned test pictures of an opened data set, at the size that training gives them."""
+    """Score a translator on the aligned test pictures of an opened data set, at the size that training gives them.
+
+    Args:
+        direction: the one that was asked for; None for all of `models`.
+        samples: score only the first pairs, as many as this.
+
+    Raises:
+        PartialFailureError: pictures of the set cannot be used; the others are scored.
+    """
+    from i2i.commands.evaluation.results import refuse_silence, tell_failures
     from i2i.evaluation.paired import mean_picture
     from i2i.evaluation.pictures.sources import data_source
 
+    tell_failures(data.report, team)
     training = {domain: data_source(data, domain, "train", description) for domain in "ab"}
     means = {domain: mean_picture(iter(source.images)) for domain, source in training.items()}
-    _score(models, data.test, means, about={"data": description}, failed=(), out=out, json=json, team=team)
+    test = {
+        domain: pictures if samples is None else [pictures[index] for index in range(min(samples, len(pictures)))]
+        for domain, pictures in ((domain, data.test[domain]) for domain in "ab")
+    }
+    about = {"data": description, "direction": direction and next(iter(models))}
+    _score(models, test, means, about=about, failed=data.report, out=out, json=json, team=team)
+    refuse_silence(data.report)
 
 
 def _score(
@@ -105,7 +125,7 @@ def _score(
     test: Mapping[str, Pictures],
     means: Mapping[str, np.ndarray],
     *,
-    about: Mapping[str, str],
+    about: Mapping[str, str | None],
     failed: Sequence[str],
     out: Path | None,
     json: bool,
@@ -122,36 +142,30 @@ def _score(
         team=team,
     )
     if team.leads:
-        _deliver(scores, models, test, about=about, failed=failed, out=out, json=json)
+        _deliver(scores, models, test, means, about=about, failed=failed, out=out, json=json)
 
 
 def _deliver(
     scores: PairedScores,
     models: Mapping[str, ImageModel],
     test: Mapping[str, Pictures],
+    means: Mapping[str, np.ndarray],
     *,
-    about: Mapping[str, str],
+    about: Mapping[str, str | None],
     failed: Sequence[str],
     out: Path | None,
     json: bool,
 ) -> None:
     """To standard output, and as figures with passports into files."""
-    from i2i.commands.evaluation.results import keep, sheet_of_model, tell
+    from i2i.commands.evaluation.results import deliver
     from i2i.evaluation.passports.score_figures import paired_figures
     from i2i.evaluation.pictures.sources import sha256_of_pictures
 
-    truths = {name: test[name[-1].lower()] for name in models}
-    hashes = {name: sha256_of_pictures(pictures[i] for i in range(len(pictures))) for name, pictures in truths.items()}
+    domains = {domain: sha256_of_pictures(test[domain][i] for i in range(len(test[domain]))) for domain in "ab"}
+    sources, truths = ({name: domains[name[end].lower()] for name in models} for end in (0, -1))
+    figures = paired_figures(scores, truths, source_sha256=sources, mean_pictures=means)
     first = next(iter(models.values()))
-    sheet = sheet_of_model(first, paired_figures(scores, hashes))
-    keep(sheet, out, first.path)
-    facts = {"model": str(first.path), **about, "precision": first.precision, "runner": first.runner.name}
-    tell(facts | scores.to_json(), sheet, scores.table(), json=json, failed=failed)
-
-
-def console_of(team: Team, quiet: bool) -> Console:
-    """Where notes go: the standard error of the process that speaks for all."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet or not team.leads)
+    deliver(first, figures, scores.table(), about=about, scores=scores.to_json(), failed=failed, out=out, json=json)
 
 
 class _Pictures:

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from i2i.errors import UsageError
 
-# Any of these makes a folder a run; writing a page into some other folder would only be clutter.
-RUN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "model.safetensors")
-
 
 def run(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
     """Write `report.html` into every run folder and, of several, a page that compares them; return the paths.
@@ -36,12 +33,14 @@ def run(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
 
 
 def _checked(runs: Sequence[Path]) -> list[Path]:
+    from i2i.report.run_files import RUN_FILES, is_run_folder
+
     if not runs:
         raise UsageError("report: no run given - name at least one run folder, e.g. runs/NAME")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     for folder in folders.values():
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder - give a run folder, e.g. runs/NAME")
-        if not any((folder / name).exists() for name in RUN_FILES):
+        if not is_run_folder(folder):
             raise UsageError(f"{folder}: not a run folder (no {', no '.join(RUN_FILES[:2])}) - give one from i2i train")
     return list(folders.values())

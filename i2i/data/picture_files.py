@@ -123,7 +123,9 @@ def open_picture_files(place: Path) -> PictureFiles:
     if place.is_file():
         if place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
             return ZipFiles(place)
-        raise DataError(f"{place}: is neither a folder nor a .zip file - name the folder that holds the pictures")
+        raise DataError(
+            f"{place}: is neither a folder nor a .zip file - name the folder that holds the pictures, or idx files"
+        )
     return FolderFiles(place)
 
 

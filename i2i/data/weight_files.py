@@ -112,6 +112,20 @@ def check_tensors(
             )
 
 
+def read_fitting_tensors(
+    path: Path, wanted: Mapping[str, Tensor], *, network: str, instead: str, fitting: str
+) -> dict[str, Tensor]:
+    """The tensors of a file that a network is made of; see `read_tensors` and, for the names in messages,
+    `check_tensors`.
+
+    Raises:
+        ModelError: damaged, or it does not fit.
+    """
+    found = read_tensors(path, wanted.keys())
+    check_tensors(path, found, wanted, network=network, instead=instead, fitting=fitting)
+    return found
+
+
 def read_script(path: Path) -> nn.Module:
     """A TorchScript file, on the CPU. It can carry code: only for a file that somebody vouched for.
 

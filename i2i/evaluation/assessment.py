@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from i2i.errors import DataError, UsageError
 from i2i.evaluation.features.blocks import Share
 from i2i.evaluation.features.protocol import FeatureExtractor
 from i2i.evaluation.features.store import FeatureStore
-from i2i.evaluation.looking import Seen, Wanted, look
+from i2i.evaluation.looking import Seen, Wanted, key_of, look
 from i2i.evaluation.measures import METRICS, FigureKind, parse_metrics
 from i2i.evaluation.metrics.frechet import frechet_distance
 from i2i.evaluation.metrics.inception_score import SPLITS
@@ -20,12 +22,13 @@ from i2i.evaluation.metrics.neighbours import (
     PRECISION_RECALL_NEIGHBOURS,
     density_coverage,
     precision_recall,
+    squared_reach,
 )
 from i2i.evaluation.metrics.pairwise_diversity import PAIRS, vector_diversity
-from i2i.evaluation.metrics.parzen import SIGMAS, ParzenLikelihood
+from i2i.evaluation.metrics.parzen import SIGMAS
 from i2i.evaluation.passports.figures import Figure, Interval, Passport
-from i2i.evaluation.pictures.sources import PictureSource
-from i2i.evaluation.pixel_measures import PerceptualMeasure, counterpart_means, parzen_of_pictures
+from i2i.evaluation.pictures.sources import PictureSource, given_to
+from i2i.evaluation.pixel_measures import PerceptualMeasure, PixelLikelihood, counterpart_means, parzen_of_pictures
 from i2i.evaluation.team import Collect, Team, alone
 
 SEED = 2020
@@ -85,8 +88,8 @@ def assess(
             f" {real.count} real ones - give equally many"
         )
     seen = {"real": Seen(), "fake": Seen()}
+    keep = None if store is None else FeatureStore(store)
     if extractor is not None:
-        keep = None if store is None else FeatureStore(store)
         for which, source in (("real", real), ("fake", fake)):
             if wanted := _wanted(names, which, seed):
                 seen[which] = look(source, extractor, wanted, team, keep)
@@ -97,6 +100,7 @@ def assess(
         latent_seed=latent_seed,
         split=split,
         extractor=extractor,
+        store=keep,
         perceptual=perceptual,
         seen_real=seen["real"],
         seen_fake=seen["fake"],
@@ -160,11 +164,27 @@ class _Evidence:
     latent_seed: int | None
     split: str
     extractor: FeatureExtractor | None
+    store: FeatureStore | None
     perceptual: PerceptualMeasure | None
     seen_real: Seen
     seen_fake: Seen
     means: Mapping[str, float]
-    parzen: ParzenLikelihood | None
+    parzen: PixelLikelihood | None
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the real and of the made pictures."""
+        real, fake = self.seen_real.vectors, self.seen_fake.vectors
+        assert real is not None and fake is not None, "the networks were asked for them"
+        return real, fake
+
+    def real_reach(self, neighbours: int) -> np.ndarray | None:
+        """`squared_reach` of the real pictures out of the store; None where nothing can be kept of them."""
+        key = None if self.extractor is None else key_of(self.real, self.extractor)
+        if self.store is None or key is None:
+            return None
+        real, _ = self.vectors()
+        reach = self.store.reach(key, neighbours, lambda: squared_reach(real, neighbours))
+        return reach if len(reach) == len(real) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,22 +206,20 @@ def _fid(evidence: _Evidence) -> list[_Finding]:
 
 
 def _kid(evidence: _Evidence) -> list[_Finding]:
-    real, fake = evidence.seen_real.vectors, evidence.seen_fake.vectors
-    assert real is not None and fake is not None
+    real, fake = evidence.vectors()
     size = min(SUBSET_SIZE, len(real), len(fake))
     if size < 2:
         raise DataError(f"KID: {size} picture has no distance from others - give more")
-    found = kernel_distance(real, fake, subsets=SUBSETS, subset_size=size, seed=evidence.seed)
-    return [
-        _Finding(
-            value=found.value,
-            interval=Interval(
-                half_width=found.deviation, kind=f"standard deviation over {found.subsets} subsets of {size}"
-            ),
-            parameters={"kernel": "(x.y / width + 1)^3", "subsets": found.subsets, "subset_size": size},
-            draws=True,
-        )
-    ]
+    # All subsets of the size of both sets are the same one: their distance needs no lots.
+    draws = size < max(len(real), len(fake))
+    found = kernel_distance(real, fake, subsets=SUBSETS if draws else 1, subset_size=size, seed=evidence.seed)
+    interval = None
+    if size < min(len(real), len(fake)):
+        # Where one set is in every subset whole, the subsets do not tell how far that set strays.
+        kind = f"standard deviation over {found.subsets} subsets of {size}"
+        interval = Interval(half_width=found.deviation, kind=kind)
+    how = {"kernel": "(x.y / width + 1)^3", "subsets": found.subsets, "subset_size": size}
+    return [_Finding(value=found.value, interval=interval, parameters=how, draws=draws)]
 
 
 def _inception_score(evidence: _Evidence) -> list[_Finding]:
@@ -214,19 +232,17 @@ def _inception_score(evidence: _Evidence) -> list[_Finding]:
 
 
 def _precision_recall(evidence: _Evidence) -> list[_Finding]:
-    real, fake = evidence.seen_real.vectors, evidence.seen_fake.vectors
-    assert real is not None and fake is not None
-    found = precision_recall(real, fake)
-    how = {"neighbours": PRECISION_RECALL_NEIGHBOURS}
-    return [_Finding(value=found.precision, parameters=how), _Finding(value=found.recall, parameters=how)]
+    found = precision_recall(*evidence.vectors(), real_reach=evidence.real_reach(PRECISION_RECALL_NEIGHBOURS))
+    return _of_neighbours(PRECISION_RECALL_NEIGHBOURS, found.precision, found.recall)
 
 
 def _density_coverage(evidence: _Evidence) -> list[_Finding]:
-    real, fake = evidence.seen_real.vectors, evidence.seen_fake.vectors
-    assert real is not None and fake is not None
-    found = density_coverage(real, fake)
-    how = {"neighbours": DENSITY_COVERAGE_NEIGHBOURS}
-    return [_Finding(value=found.density, parameters=how), _Finding(value=found.coverage, parameters=how)]
+    found = density_coverage(*evidence.vectors(), real_reach=evidence.real_reach(DENSITY_COVERAGE_NEIGHBOURS))
+    return _of_neighbours(DENSITY_COVERAGE_NEIGHBOURS, found.density, found.coverage)
+
+
+def _of_neighbours(neighbours: int, *values: float) -> list[_Finding]:
+    return [_Finding(value=value, parameters={"neighbours": neighbours}) for value in values]
 
 
 def _diversity(evidence: _Evidence) -> list[_Finding]:
@@ -240,14 +256,15 @@ def _diversity(evidence: _Evidence) -> list[_Finding]:
 
 
 def _parzen(evidence: _Evidence) -> list[_Finding]:
-    found = evidence.parzen
-    assert found is not None
+    assert evidence.parzen is not None
+    found = evidence.parzen.likelihood
     interval = Interval(
         half_width=found.standard_error,
         kind=f"standard error over {found.test} real pictures, sigma {found.sigma:.3g}"
         + (" (at the end of those tried)" if found.sigma_is_at_an_end else ""),
     )
-    how = {"pixels": "0 to 1", "sigmas": f"{len(SIGMAS)} from {min(SIGMAS):.3g} to {max(SIGMAS):.3g}"}
+    sigmas = f"{len(SIGMAS)} from {min(SIGMAS):.3g} to {max(SIGMAS):.3g}"
+    how = {"pixels": "0 to 1", "width": evidence.parzen.width, "sigmas": sigmas}
     return [_Finding(value=found.value, interval=interval, parameters=how, draws=True)]
 
 
@@ -283,7 +300,9 @@ def _figure(metric: str, kind: FigureKind, finding: _Finding, evidence: _Evidenc
     network = {"features": evidence.extractor, "logits": evidence.extractor}.get(METRICS[metric].needs)
     looks_at_network = evidence.perceptual if metric == "lpips" else network
     of_real, of_fake = "real" in finding.looks_at, "fake" in finding.looks_at
+    given = given_to(evidence.fake) if of_fake else None
     own = dict(finding.parameters) | ({"seed": evidence.seed} if finding.draws else {})
+    own |= {"scale": given.scale} if given is not None and given.scale > 1 else {}
     return Figure(
         name=f"{kind.name}{suffix}",
         label=kind.label + (f", {suffix.removeprefix('_')}" if suffix else ""),
@@ -301,6 +320,7 @@ def _figure(metric: str, kind: FigureKind, finding: _Finding, evidence: _Evidenc
             fake_count=evidence.fake.count if of_fake else None,
             seed=evidence.latent_seed if of_fake else None,
             data_sha256=evidence.real.sha256 if of_real else None,
+            source_sha256=None if given is None else given.source.sha256,
             parameters=own,
         ),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from i2i.evaluation.metrics.frechet import FeatureStatistics, RunningStatistics
 from i2i.evaluation.metrics.inception_score import InceptionScore, RunningInceptionScore
 from i2i.evaluation.pictures.sources import PictureSource
 from i2i.evaluation.team import Team
+from i2i.inference.runtime import exact_arithmetic
 
 _NO_WEIGHTS = hashlib.sha256().hexdigest()
 """Of a function without weights: nothing tells it from another of its name, so what it saw is not kept."""
@@ -75,12 +77,24 @@ def look(
         StorageError: the store cannot be written to.
     """
     key, seen = None, Seen()
-    if team.leads and store is not None and source.sha256 is not None and extractor.weights_sha256 != _NO_WEIGHTS:
-        key = features_key(source.sha256, extractor)
+    if team.leads and store is not None and (key := key_of(source, extractor)) is not None:
         seen = _stored(store, key, wanted, source.count, extractor.width)
     if team.gather(seen.has(wanted))[0]:
         return seen
-    blocks = feature_blocks(extractor, source, team.share)
+    # Once around it all: model and extractor compute in two threads, and both set what belongs to the process.
+    with exact_arithmetic(), contextlib.closing(feature_blocks(extractor, source, team.share)) as blocks:
+        return _taken_in(blocks, source, extractor, wanted, team, store, key)
+
+
+def _taken_in(
+    blocks: Iterator[tuple[int, Features]],
+    source: PictureSource,
+    extractor: FeatureExtractor,
+    wanted: Wanted,
+    team: Team,
+    store: FeatureStore | None,
+    key: str | None,
+) -> Seen:
     rounds = -(-source.count // (PICTURES_PER_BLOCK * team.share.count))
     if not team.leads:
         for _ in range(rounds):
@@ -93,6 +107,13 @@ def look(
                 if block is not None:
                     intake.add(*block)
         return intake.finish()
+
+
+def key_of(source: PictureSource, extractor: FeatureExtractor) -> str | None:
+    """Under which name a store keeps what `extractor` sees in a set; None where nothing tells that from another's."""
+    if extractor.weights_sha256 == _NO_WEIGHTS or source.sha256 is None:
+        return None
+    return features_key(source.sha256, extractor)
 
 
 def _stored(store: FeatureStore, key: str, wanted: Wanted, count: int, width: int) -> Seen:

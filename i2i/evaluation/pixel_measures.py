@@ -16,6 +16,10 @@ from i2i.evaluation.pictures.sources import PictureSource
 from i2i.evaluation.team import Team
 from i2i.evaluation.upscaling import ssim
 
+_MOST_BYTES = 2 * 2**30
+"""Of both sets' pixels as float32 that a Parzen window may take; it needs all of them at once."""
+_BYTES_PER_VALUE = 4
+
 Measurement = Callable[[np.ndarray, np.ndarray], float]
 """Two pictures (H, W, C) uint8 of one shape to a number."""
 
@@ -29,6 +33,14 @@ class PerceptualMeasure:
     """Of the network's and the heads' files, joined by ``+``."""
     preprocessing: str
     between: Measurement = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelLikelihood:
+    """A likelihood of pictures, and how many numbers a picture was."""
+
+    likelihood: ParzenLikelihood
+    width: int
 
 
 def counterpart_means(
@@ -59,43 +71,63 @@ def counterpart_means(
     return {metric: float(rows[:, column].mean()) for column, metric in enumerate(metrics)}
 
 
-def parzen_of_pictures(real: PictureSource, fake: PictureSource, seed: int, team: Team) -> ParzenLikelihood | None:
+def parzen_of_pictures(real: PictureSource, fake: PictureSource, seed: int, team: Team) -> PixelLikelihood | None:
     """The likelihood of the real pictures' pixels in [0, 1], computed by the first process; None on the others.
 
     Raises:
-        DataError: the pictures are not all of one size, or too few.
+        DataError: the pictures are not all of one size, or they are too few, or too many for the memory.
     """
-    sets = [_pixels(source, team) for source in (real, fake)]
+    room = _MOST_BYTES
+    sets: list[np.ndarray] = []
+    for source in (real, fake):
+        pixels = _pixels(source, team, room)
+        if pixels is not None:
+            room -= pixels.size * _BYTES_PER_VALUE
+            sets.append(pixels)
     if not team.leads:
         return None
-    shapes = [pictures.shape[1:] for pictures in sets]
-    if shapes[0] != shapes[1] and shapes[0][:2] == shapes[1][:2]:
-        # Grey pictures out of files have three equal channels: the likelihood counts a pixel once.
-        sets = [_as_grey(pictures) for pictures in sets]
+    # Grey pictures out of files have three equal channels: the likelihood counts a pixel once.
+    grey = all((pictures == pictures[..., :1]).all() for pictures in sets)
+    sets = [pictures[..., :1] if grey else _in_colour(pictures) for pictures in sets]
     if sets[0].shape[1:] != sets[1].shape[1:]:
-        sizes = " and ".join("x".join(str(side) for side in shape) for shape in shapes)
+        sizes = " and ".join("x".join(str(side) for side in pictures.shape[1:3]) for pictures in sets)
         raise DataError(f"metric parzen: real and made pictures are {sizes} - give pictures of one size")
     vectors = [pictures.reshape(len(pictures), -1).astype(np.float32) / 255 for pictures in sets]
-    return parzen_likelihood(vectors[0], vectors[1], seed=seed)
+    likelihood = parzen_likelihood(vectors[0], vectors[1], seed=seed)
+    return PixelLikelihood(likelihood=likelihood, width=vectors[0].shape[1])
 
 
-def _pixels(source: PictureSource, team: Team) -> np.ndarray:
-    """All pictures of a source as one array (N, H, W, C) uint8."""
-    blocks: dict[int, np.ndarray] = {}
-    for first in team.share.blocks(source.count):
-        pictures = source.pictures(first, min(first + PICTURES_PER_BLOCK, source.count))
-        if len({picture.shape for picture in pictures}) != 1:
-            raise DataError(f"metric parzen: {source.description} are of several sizes - give pictures of one size")
-        blocks[first] = np.stack(pictures)
-    together = {first: block for part in team.gather(blocks) for first, block in part.items()}
-    if len({block.shape[1:] for block in together.values()}) != 1:
-        raise DataError(f"metric parzen: {source.description} are of several sizes - give pictures of one size")
-    return np.concatenate([together[first] for first in sorted(together)])
+def _pixels(source: PictureSource, team: Team, room: int) -> np.ndarray | None:
+    """All pictures of a source as one array (N, H, W, C) uint8, on the first process; None on the others.
+
+    They come to it a block of each process at a time, so that no other ever holds more than those.
+
+    Raises:
+        DataError: they are of several sizes, or as float32 take more than `room` bytes.
+    """
+    together: np.ndarray | None = None
+    for first in range(0, source.count, PICTURES_PER_BLOCK * team.share.count):
+        start = first + PICTURES_PER_BLOCK * team.share.index
+        mine = source.pictures(start, min(start + PICTURES_PER_BLOCK, source.count)) if start < source.count else []
+        for number, pictures in team.gather((start, mine)):
+            if not team.leads or not len(pictures):
+                continue
+            if together is None:
+                together = _room_for(source, pictures[0], room)
+            if any(picture.shape != together.shape[1:] for picture in pictures):
+                raise DataError(f"metric parzen: {source.description} are of several sizes - give pictures of one size")
+            together[number : number + len(pictures)] = pictures
+    return together
 
 
-def _as_grey(pictures: np.ndarray) -> np.ndarray:
-    grey = pictures[..., :1]
-    return grey if (pictures == grey).all() else pictures
+def _room_for(source: PictureSource, picture: np.ndarray, room: int) -> np.ndarray:
+    """An empty array for all pictures of a source that are like `picture`."""
+    if source.count * picture.size * _BYTES_PER_VALUE > room:
+        raise DataError(
+            f"metric parzen: {source.count} pictures of {picture.shape[1]}x{picture.shape[0]} pixels take more than the"
+            f" {_MOST_BYTES / 2**30:g} GB that it has for both sets - give fewer or smaller ones, or leave it out"
+        )
+    return np.empty((source.count, *picture.shape), np.uint8)
 
 
 def _of_one_shape(made: np.ndarray, truth: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -69,6 +69,31 @@ def numerics(device: torch.device, precision: Precision, *, deterministic: bool 
         yield
 
 
+@contextlib.contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Full float32, the same bits every time, for all threads of the process: no TF32, no bfloat16 products.
+
+    These settings are the process's. Threads that each set and restore them leave behind what they found of each
+    other: where several compute, enter this once around all of them, and what they do themselves changes nothing.
+    """
+    products = torch.get_float32_matmul_precision()
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        if products != "highest":
+            torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            if products != "highest":
+                torch.set_float32_matmul_precision(products)
+
+
+@contextlib.contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """Full float32 whatever the process allows itself elsewhere: `exact_arithmetic` without autocast."""
+    with torch.autocast(device.type, enabled=False), exact_arithmetic():
+        yield
+
+
 def not_finite_message(path: Path | None, precision: Precision) -> str:
     """What to say of a network that returned infinities or NaN."""
     where = path or "the model"

@@ -32,13 +32,11 @@ from i2i.report.card_sections import (
     use_section,
     what_section,
 )
-from i2i.report.run_files import RunFiles, read_run
+from i2i.report.run_files import RunFiles, holds_training, read_run
 
 CARD_FILE = "card.md"
 UNKNOWN_LICENCE = "unknown"
 _EMPTY_NOTES = "Whatever else is worth knowing; these lines stay when the card is written again."
-# Any of these makes the folder of a model file a run folder.
-_RUN_FILES = ("recipe.yaml", "metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _write(path: Path, model: Path, run: RunFiles | None, licence: str | None) -
 def _run_folder_of(path: Path) -> Path | None:
     """The run folder that a model lies in, or that is named itself."""
     folder = path if path.is_dir() else path.parent
-    return folder if all((folder / name).is_file() for name in _RUN_FILES) else None
+    return folder if holds_training(folder) else None
 
 
 def _read_kept(path: Path) -> _Kept:

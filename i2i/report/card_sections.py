@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, passport_fields
+from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, Subject, passport_fields
 from i2i.inference.model_files.loading import ModelSource
 from i2i.inference.model_files.model_file import EntryPointRecord, LatentRecord, PictureRecord
 from i2i.report.markdown import block, code, front_matter, plain, table
@@ -50,7 +50,8 @@ _DATA_KINDS: Mapping[str, str] = {
 _DATA_PATHS = ("root", "a", "b", "test", "test_a", "test_b", "low", "test_low")
 _MOST_CLASSES_NAMED = 20
 # Of a passport, what several metrics of one evaluation have in common.
-_SHARED = {one.name for one in fields(Passport)} - {"metric", "parameters"}
+_HOW_RUN = ("precision", "runner")
+_SHARED = {one.name for one in fields(Passport)} - {"metric", "parameters"} | set(_HOW_RUN)
 # As hubs of models call them.
 _TASKS = {"generates": "unconditional-image-generation", "translates": "image-to-image"}
 
@@ -242,13 +243,13 @@ def _machine(environment: Mapping[str, Any]) -> list[str]:
 def results_section(card: Card) -> str:
     """The figures of exactly these weights, each with its passport, and the scores of their validation."""
     found = [
-        (figure, sheet) for sheet in (card.run.evaluations if card.run else []) for figure in sheet.figures
-        if _is_of(card, sheet)
+        (figure, _passport(figure) | _how_run(sheet.subject))
+        for sheet in (card.run.evaluations if card.run else []) if _is_of(card, sheet) for figure in sheet.figures
     ]  # fmt: skip
-    newest = {(figure.name, repr(_passport(figure))): (figure, sheet) for figure, sheet in found}
+    newest = {(figure.name, repr(passport)): (figure, passport) for figure, passport in found}
     parts = ["## Results"]
     if newest:
-        parts += _figures(card, [figure for figure, _ in newest.values()])
+        parts += _figures(card, list(newest.values()))
     scores = _validation(card)
     if scores:
         parts += [
@@ -264,19 +265,29 @@ def results_section(card: Card) -> str:
 
 
 def _is_of(card: Card, sheet: FigureSheet) -> bool:
-    """Whether a sheet is of these weights: by the file's hash, or by the step where a training measured itself."""
+    """Whether a sheet is of these weights, run as they are by default.
+
+    Which weights, the file's hash tells, or the step where a training measured itself.
+    """
+    if not sheet.subject.is_as_trained(1.0 if card.model.export is None else card.model.export.strength):
+        return False
     if sheet.subject.sha256 is not None:
         return sheet.subject.sha256 == card.sha256_of_weights
     return card.step is not None and sheet.subject.step == card.step
 
 
-def _figures(card: Card, figures: Sequence[Figure]) -> list[str]:
+def _how_run(subject: Subject) -> dict[str, Any]:
+    """What of the settings a figure may depend on; paths stay on the machine."""
+    return {name: subject.settings[name] for name in _HOW_RUN if name in subject.settings}
+
+
+def _figures(card: Card, figures: Sequence[tuple[Figure, Mapping[str, Any]]]) -> list[str]:
     """A table, and the passports that its last column numbers; a metric's own numbers stand with its name."""
     scale = card.run.scale if card.run is not None else None
     passports: dict[str, tuple[int, Mapping[str, Any]]] = {}
     rows: list[tuple[str, ...]] = []
-    for figure in figures:
-        shared = {name: value for name, value in _passport(figure).items() if name in _SHARED}
+    for figure, passport in figures:
+        shared = {name: value for name, value in passport.items() if name in _SHARED}
         number, _ = passports.setdefault(repr(shared), (len(passports) + 1, shared))
         name = score_name(figure.name, scale)
         arrow = {True: " ↑", False: " ↓", None: ""}[figure.higher_is_better]

@@ -49,11 +49,12 @@ def _fact(fact: tuple[str, str] | None) -> str:
 
 
 def figures_table(runs: Sequence[RunFiles], names: Sequence[str]) -> str:
-    """The newest figure of every kind of each run; those whose passports differ are marked and not ranked."""
+    """The newest figure of every kind of each run, of its model as it was trained; those whose passports differ are
+    marked and not ranked."""
     newest: list[dict[str, FigureHistory]] = []
     for run in runs:
         found: dict[str, FigureHistory] = {}
-        for history in figure_histories(run.evaluations):
+        for history in figure_histories([one for one in run.evaluations if one.subject.is_as_trained()]):
             found.setdefault(history.newest.name, history)
         newest.append(found)
     kinds = list(dict.fromkeys(name for found in newest for name in found))

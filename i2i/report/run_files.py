@@ -14,6 +14,21 @@ from i2i.evaluation.passports.figures import FigureSheet, read_sheets
 from i2i.training.checkpoint import checkpoint_folder, checkpoint_steps
 from i2i.training.tracking import METRICS_FILE, read_alarms, read_metrics
 
+RUN_FILES = ("recipe.yaml", "metrics.jsonl", "environment.json", "model.safetensors")
+"""Any of these makes a folder a run."""
+
+_OF_A_TRAINING = RUN_FILES[:2]
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether `folder` is a run as far as anybody may say: writing into some other folder would only be clutter."""
+    return any((folder / name).exists() for name in RUN_FILES)
+
+
+def holds_training(folder: Path) -> bool:
+    """Whether `folder` has what every training writes; a model that somebody put there alone does not make it one."""
+    return all((folder / name).is_file() for name in _OF_A_TRAINING)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:

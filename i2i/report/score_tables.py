@@ -56,8 +56,9 @@ def _figure_rows(history: FigureHistory) -> str:
         best = f"<b>{html.escape(name.write(history.best.value))}</b>{small(_step_words(history.best_subject))}"
     passport = passport_html(history.passport, history.subject, history.created, newest.interval)
     label = html.escape(newest.label)
+    weakened = "" if history.subject.is_as_trained() else run_with(history.subject)
     return (
-        f'<tr><th scope="row">{label}{small(direction)}</th>'
+        f'<tr><th scope="row">{label}{small(direction)}{small(weakened)}</th>'
         f"<td>{value_html(newest, name)}{small(_step_words(history.subject))}</td><td>{best}</td></tr>"
         f'<tr class="passport"><td colspan="3"><details><summary>Passport<span class="unseen"> of {label}</span>'
         f"</summary>{passport}</details></td></tr>"
@@ -84,6 +85,7 @@ def passport_html(passport: Mapping[str, Any], subject: Subject, created: str, i
     pairs = [("Measured", ", ".join(part for part in (subject.description, _step_words(subject)) if part))]
     hashed = "Model" if subject.model else "Pictures"
     pairs += [(name, text) for name, text in (("Model", subject.model), (f"{hashed}, SHA-256", subject.sha256)) if text]
+    pairs += [("Run with", run_with(subject))] if subject.settings else []
     pairs += [] if interval is None else [("Interval", f"± {format_number(interval.half_width)}: {interval.kind}")]
     pairs += [(field_words(name), str(value)) for name, value in passport.items() if value is not None]
     pairs.append(("Made", created))
@@ -91,9 +93,15 @@ def passport_html(passport: Mapping[str, Any], subject: Subject, created: str, i
     return f"<dl>{items}</dl>"
 
 
+def run_with(subject: Subject) -> str:
+    """The settings of the model in one phrase."""
+    return ", ".join(f"{words(name)} {value}" for name, value in subject.settings.items())
+
+
 _FIELDS = {
     "weights_sha256": "Weights, SHA-256",
     "data_sha256": "Real pictures, SHA-256",
+    "source_sha256": "Source pictures, SHA-256",
     "real_count": "Real pictures",
     "fake_count": "Made pictures",
     "code_version": "Code",

@@ -27,14 +27,17 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class FigureHistory:
-    """All figures of one name that were made in exactly the same way: only these may be held against each other."""
+    """All figures of one name that were made in exactly the same way: only these may be held against each other.
+
+    Those of a model that was not run as it was trained (see `Subject.is_as_trained`) are none of its others'.
+    """
 
     newest: Figure
     subject: Subject
     """What the newest one was measured of."""
     created: str
     best: Figure | None
-    """None where no value is better than another, or where there is only one."""
+    """None where no value is better than another, where there is only one, or none of the model as it was trained."""
     best_subject: Subject | None
 
     @property
@@ -83,17 +86,23 @@ def figure_histories(sheets: Sequence[FigureSheet]) -> list[FigureHistory]:
     for sheet in sheets:
         for figure in sheet.figures:
             made_how = groups.setdefault(figure.name, {})
-            key = repr(sorted(passport_fields(figure.passport).items()))
+            key = repr((sorted(passport_fields(figure.passport).items()), _weakened(sheet.subject)))
             # Taken out and put back in: the order is that of the newest figure of each.
             made_how[key] = [*made_how.pop(key, []), (figure, sheet)]
     return [_history(items) for made_how in groups.values() for items in reversed(made_how.values())]
+
+
+def _weakened(subject: Subject) -> list[str]:
+    """How a model was run, where it was not as it was trained."""
+    return [] if subject.is_as_trained() else [str(subject.settings.get(name)) for name in ("strength", "consistent")]
 
 
 def _history(items: Sequence[tuple[Figure, FigureSheet]]) -> FigureHistory:
     newest, sheet = items[-1]
     finite = [item for item in items if math.isfinite(item[0].value)]
     best: tuple[Figure, FigureSheet] | None = None
-    if newest.higher_is_better is not None and len(items) > 1 and finite:
+    ranked = newest.higher_is_better is not None and sheet.subject.is_as_trained()
+    if ranked and len(items) > 1 and finite:
         best = (max if newest.higher_is_better else min)(finite, key=lambda item: item[0].value)
     return FigureHistory(
         newest=newest,

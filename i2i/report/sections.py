@@ -19,8 +19,9 @@ from i2i.training.progress_bar import format_duration
 def facts_of(run: RunFiles, scores: Sequence[Score]) -> list[tuple[str, str, str]]:
     """What to know of a run at first sight, each as label, value and a note; the best of `scores` first."""
     facts: list[tuple[str, str, str]] = []
-    if scores:
-        first = scores[0]
+    # Of some, D's opinion for one, neither more nor less is better: there is no best.
+    first = next((score for score in scores if score.name.higher_is_better is not None), None)
+    if first is not None:
         value = f"{first.name.write(first.best)} {first.name.unit if first.name.unit == 'dB' else ''}".strip()
         baseline = "".join(f", {name} {first.name.write(reached)}" for name, reached in first.baselines.items())
         facts.append((f"Best {first.name.label}", value, f"at step {first.best_step:,}{baseline}"))

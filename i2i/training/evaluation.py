@@ -27,7 +27,7 @@ from i2i.evaluation.features.store import default_features_folder
 from i2i.evaluation.measures import METRICS
 from i2i.evaluation.passports.figures import EVALUATIONS_FOLDER, Figure, Subject, sheet_of
 from i2i.evaluation.perceptual_opening import open_perceptual
-from i2i.evaluation.pictures.sources import PictureSource, at_most
+from i2i.evaluation.pictures.sources import PictureSource, at_most, given_to
 from i2i.files import sha256_of_file
 from i2i.pipelines.protocol import Pipeline
 from i2i.training.distributed import Collect
@@ -83,10 +83,10 @@ class Evaluation:
             InterruptedBySignal: `stop` was asked for on this process.
             I2IError: a network's pictures are not finite, memory is short, or another process failed.
         """
-        networks = engine.inference_networks()
 
         def work(collect: Collect) -> list[Figure]:
             with undisturbed(self.device):
+                networks = engine.inference_networks()
                 return [
                     figure
                     for comparison in self.comparisons
@@ -196,7 +196,11 @@ def write_sheet(run_folder: Path, figures: Sequence[Figure], progress: Progress)
         StorageError: they cannot be written.
     """
     subject = Subject(
-        description=f"{run_folder.name} at step {progress.step:,}", step=progress.step, images=progress.images
+        description=f"{run_folder.name} at step {progress.step:,}",
+        step=progress.step,
+        images=progress.images,
+        # As `i2i evaluate` runs the model file by default, whatever the training computes in.
+        settings={"precision": "fp32", "runner": "torch"},
     )
     path = run_folder / EVALUATIONS_FOLDER / f"step_{progress.step:08d}.json"
     sheet_of(subject, figures).write(path)
@@ -233,9 +237,10 @@ def open_features(settings: EvaluationSettings | None, device: torch.device) -> 
 
 @contextlib.contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Whatever runs inside, the process's random states and its number of threads are afterwards what they were."""
+    """Whatever runs inside, the process's random states, number of threads and arithmetic are afterwards as before."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    threads = torch.get_num_threads()
+    threads, products, cudnn = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn
+    flags = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
@@ -243,6 +248,9 @@ def undisturbed(device: torch.device) -> Iterator[None]:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
             torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(products)
+            for name, value in flags.items():
+                setattr(cudnn, name, value)
 
 
 class _Interruptible:
@@ -252,6 +260,7 @@ class _Interruptible:
         self._source, self._stop = source, stop
         self.count = source.count
         self.description = source.description
+        self.given = given_to(source)
 
     @property
     def sha256(self) -> str | None:

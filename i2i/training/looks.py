@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from i2i.data.dataset import DataSet
-from i2i.errors import I2IError
+from i2i.errors import I2IError, one_line
 from i2i.evaluation.passports.figures import Figure
 from i2i.pipelines.protocol import Grid, LatentEntryPoint, Sheet
 from i2i.training.diversity import RealSet, measure
@@ -60,17 +60,19 @@ def evaluate(run: Run) -> None:
     cut off by a signal is owed.
     """
     evaluation, engine = run.evaluation, run.engine
+    # First: a run may owe an evaluation and have been resumed without one.
+    run.owed = [name for name in run.owed if name != "evaluation"]
     if evaluation is None:
         return
-    run.owed = [name for name in run.owed if name != "evaluation"]
     started = time.monotonic()
     try:
         figures = evaluation.figures(engine, run.stop)
-    except I2IError as error:
+    except Exception as error:  # whatever goes wrong there: want of memory, a disk, numbers without a decomposition
         if any(engine.processes.collect(run.stop.signal_number)):
             run.owed.append("evaluation")
         else:
-            run.progress.message(f"step {engine.step}: evaluation failed, training goes on: {error}")
+            reason = error if isinstance(error, I2IError) else one_line(error)
+            run.progress.message(f"step {engine.step}: evaluation failed, training goes on: {reason}")
         return
     run.evaluated_step = engine.step
     if run.tracker is not None:

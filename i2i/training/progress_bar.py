@@ -129,7 +129,7 @@ def describe(
     if seconds_left is not None:
         parts.append(f"{format_duration(seconds_left)} left")
     if images_per_second is not None:
-        parts.append(f"{images_per_second:.3g} images/s")
+        parts.append(f"{_three_digits(images_per_second)} images/s")
     parts += [f"{name} {value:.4g}" for name, value in losses.items()]
     return " · ".join(parts)
 
@@ -154,3 +154,8 @@ class _SummaryColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(str(task.fields.get("summary", "")), no_wrap=True, overflow="ellipsis")
+
+
+def _three_digits(value: float) -> str:
+    """31.4, 604 or 1,240: no exponent where a person would not write one."""
+    return f"{value:.3g}" if value < 999.5 else f"{round(value, -1):,.0f}"

@@ -12,7 +12,12 @@ from i2i.data.dataset import DataSet
 from i2i.errors import I2IError, one_line
 from i2i.files import link_or_copy
 from i2i.inference.model_files.model_file import write_model_file
-from i2i.training.checkpoint import load_newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from i2i.training.checkpoint import (
+    checkpoint_folder,
+    load_newest_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
 from i2i.training.diversity import RealSet
 from i2i.training.engine import Engine
 from i2i.training.evaluation import Evaluation, remove_later_sheets
@@ -160,7 +165,7 @@ def resume(run: Run) -> None:
     """Put the engine where the newest whole checkpoint of the run left it."""
     step, state = load_newest_checkpoint(run.folder)
     run.engine.load_state(state)
-    run.best = Best(state.counters.get("best_score"), state.counters.get("best_step"))
+    run.best = _best_of(state.counters)
     run.owed = [str(name) for name in state.counters.get("owed", ())]
     run.watchdog.replay(read_metrics(run.folder), to_step=step)
 
@@ -173,14 +178,34 @@ def go_back(run: Run, problem: str, up_to_step: int | None = None) -> None:
     """
     step, state = load_newest_checkpoint(run.folder, up_to_step=up_to_step)
     run.engine.roll_back(state)
-    run.saved_step = None
+    run.saved_step = run.evaluated_step = None
     run.engine.processes.wait()  # all have read it
     if run.tracker is not None:
-        # What lies beyond belongs to the failure: a later resume must not begin there.
+        # What lies beyond belongs to the failure: a later resume must not begin there, and no model there is the best.
+        if run.best.step is not None and run.best.step > step:
+            _go_back_to_best(run, run.tracker, state.counters)
         keep_last = run.engine.settings.checkpoints.keep_last
         remove_old_checkpoints(run.folder, step, keep_last, run.best.step)
         remove_later_sheets(run.folder, step)
     run.progress.message(f"{problem}; back to step {step}, on with fresh data")
+
+
+def _best_of(counters: Mapping[str, Any]) -> Best:
+    return Best(counters.get("best_score"), counters.get("best_step"))
+
+
+def _go_back_to_best(run: Run, tracker: Tracker, counters: Mapping[str, Any]) -> None:
+    """Make the best model what it was at the checkpoint of `counters`; none where that model is kept no more."""
+    best, path = _best_of(counters), run.folder / BEST_MODEL_FILE
+    kept = None if best.step is None else checkpoint_folder(run.folder, best.step) / MODEL_FILE
+    if kept is not None and kept.is_file():
+        run.best = best
+        link_or_copy(kept, path)
+        tracker.model(path, ["best"])
+        return
+    # Better none than one that no score stands for: the next one that is scored counts as the best.
+    run.best = Best()
+    path.unlink(missing_ok=True)
 
 
 def _save_model(run: Run, tracker: Tracker, name: str, alias: str) -> None:

@@ -63,6 +63,7 @@ def test_different_passports_are_refused_unless_the_field_is_named(
     assert main(["compare", str(first), str(second), "--ignore", "seed"]) == 2
     assert "seed" not in capsys.readouterr().err
     assert main(["compare", str(first), str(second), "--ignore", "seed", "--ignore", "fake_count"]) == 0
+    assert main(["compare", str(first), str(second), "--ignore", "seed, fake_count"]) == 0
     out = capsys.readouterr().out
     assert "ignored: fake_count is 1000 and 500\n" in out and "ignored: seed is 0 and 1\n" in out
 

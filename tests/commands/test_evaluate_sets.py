@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import torch
 from PIL import Image
 
 from i2i.cli import main
+from i2i.commands.evaluation.results import keep
 from i2i.data.settings import DrawnDigitsSettings
 from i2i.data.streams import open_streams
 from i2i.evaluation.assessment import assess
 from i2i.evaluation.features.lenet import LeNet, open_lenet, save_lenet
-from i2i.evaluation.passports.figures import FigureSheet, read_sheets
+from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, Subject, read_sheets, sheet_of
 from i2i.evaluation.pictures.made import GeneratedPictures
 from i2i.evaluation.pictures.sources import ArraySource, data_source
 from i2i.inference import load_generator
@@ -126,6 +128,54 @@ class TestGenerator:
         captured = capsys.readouterr()
         assert captured.err == "" and len(captured.out.splitlines()) == 1
 
+    def test_likelihoods_are_those_of_pictures_that_it_never_saw(
+        self, run_folder: Path, features: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["-m", run_folder, "--metrics", "fid,parzen", "--features", features, "--samples", 30, "--json"]
+        passports: dict[str, list[tuple[str, int]]] = {}
+        for split in (None, "train", "test"):
+            assert evaluate(*words, *(() if split is None else ("--split", split))) == 0
+            captured = capsys.readouterr()
+            figures = json.loads(captured.out)["figures"]
+            passports[str(split)] = [(one["passport"]["split"], one["passport"]["real_count"]) for one in figures]
+            assert ("parzen: against 40 that it never saw" in captured.err) == (split is None)
+        assert passports["None"] == [("train", 70), ("test", 40)]
+        assert passports["train"] == [("train", 70), ("train", 70)]
+        assert passports["test"] == [("test", 40), ("test", 40)]
+
+    def test_the_sheet_says_how_the_model_was_run(self, run_folder: Path, features: str) -> None:
+        assert evaluate("-m", run_folder, "--metrics", "fid", "--features", features, "--samples", 20) == 0
+        assert read_sheets(run_folder)[0].subject.settings == {"precision": "fp32", "runner": "torch"}
+
+    def test_the_page_and_the_card_of_the_run_show_it_at_once(self, run_folder: Path, features: str) -> None:
+        for name in ("report.html", "card.md"):
+            (run_folder / name).write_text("of before")
+        assert evaluate("-m", run_folder, "--metrics", "fid", "--features", features, "--samples", 20) == 0
+        assert "FID" in (run_folder / "report.html").read_text() and "FID" in (run_folder / "card.md").read_text()
+
+    def test_pictures_that_cannot_be_used_are_failures(
+        self, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = write_generator(tmp_path / "colour.safetensors", MLP, COLOUR)
+        data = paint(tmp_path / "set", {f"{index}.png": index * 20 for index in range(12)}, side=32)
+        (data / "cut.png").write_bytes((data / "3.png").read_bytes()[:200])
+        words = ["-m", model, "--data", data, "--metrics", "kid", "--features", features, "--json", "--quiet"]
+        assert evaluate(*words) == 7
+        captured = capsys.readouterr()
+        content = json.loads(captured.out)
+        assert content["figures"][0]["passport"]["real_count"] == 12
+        lines = captured.err.splitlines()
+        assert [line.startswith("failed: ") and "cut.png" in line for line in lines] == [True, False]
+        assert lines[1] == "i2i: error: 1 pictures could not be used, see above" and "cut.png" in content["failed"][0]
+
+    def test_evaluations_of_one_moment_do_not_overwrite_each_other(self, run_folder: Path) -> None:
+        figure = Figure(name="fid", label="FID", value=1.0, passport=Passport(metric="fid"))
+        sheet = sheet_of(Subject(description="a model"), [figure])
+        model = run_folder / "model.safetensors"
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: keep(sheet, None, model), range(16)))
+        assert len(read_sheets(run_folder)) == 16
+
     def test_a_second_evaluation_takes_another_name(self, run_folder: Path, features: str) -> None:
         for _ in range(3):
             assert evaluate("-m", run_folder, "--metrics", "fid", "--features", features, "--samples", 20) == 0
@@ -144,9 +194,8 @@ class TestGenerator:
         shutil.copytree(tmp_path / "set", halves / "train")
         paint(halves / "test", {"x.png": 9, "y.png": 90})
         words[3] = halves
-        assert evaluate(*words, "--samples", 16, "--json") == 0
-        again = told(capsys)
-        assert figures_of(again) == figures_of(content)
+        assert evaluate(*words, "--samples", 16, "--json", "--split", "train") == 0
+        assert figures_of(told(capsys)) == figures_of(content)
         assert evaluate(*words, "--samples", 16, "--json", "--split", "test") == 4, "two are too few for halves"
 
     def test_default_metrics_need_weights_and_say_which(
@@ -184,6 +233,8 @@ class TestTranslator:
         passports = {name: figure["passport"] for name, figure in found.items()}
         assert [passports["fid_AtoB"][key] for key in ("split", "real_count", "fake_count")] == ["test b", 7, 5]
         assert [passports["fid_BtoA"][key] for key in ("split", "real_count", "fake_count")] == ["test a", 5, 7]
+        for one, other in (("fid_AtoB", "fid_BtoA"), ("fid_BtoA", "fid_AtoB")):
+            assert passports[one]["source_sha256"] == passports[other]["data_sha256"]
         assert found["diversity_AtoB"]["value"] == 0 < found["diversity_real_AtoB"]["value"]
         assert evaluate(*words, "--json", "--direction", "btoa", "--samples", "3") == 0
         alone = told(capsys)
@@ -208,6 +259,74 @@ class TestTranslator:
         assert figures_of(content)["l1_AtoB"] == pytest.approx(expected)
         assert captured.err.count("failed: ") == 1 and "broken.png" in content["failed"][0]
         assert content["figures"][0]["passport"]["real_count"] == 2
+
+    def test_the_first_pairs_alone(self, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = tmp_path / "set"
+        paint(root / "testA", {f"{index}.png": 30 + index for index in range(5)})
+        paint(root / "testB", {f"{index}.png": 90 + index for index in range(5)})
+        recipe = tmp_path / "animals.yaml"
+        recipe.write_text("extends: cyclegan_demo\ndata: {size_pixels: 32, pictures: 3, test_pictures: 4}\n")
+        for data in (root, recipe):
+            words = ["-m", translator, "--data", data, "--samples", "2", "--json"]
+            assert evaluate(*words) == 0
+            scores = told(capsys)
+            assert scores["pictures"] == 2
+            assert evaluate(*words, "--metrics", "psnr") == 0
+            assert figures_of(told(capsys))["psnr_AtoB"] == pytest.approx(figures_of(scores)["psnr_AtoB"], rel=1e-12)
+            assert evaluate(*words, "--direction", "btoa", "--split", "test") == 0
+            content = told(capsys)
+            assert content["directions"].keys() == {"BtoA"} and content["subject"]["settings"]["direction"] == "BtoA"
+
+    @pytest.mark.parametrize("option", [("--features", "lenet:x"), ("--lpips", "vgg16"), ("--seed", "0")])
+    def test_what_paired_scores_do_not_use_is_refused(
+        self, translator: Path, tmp_path: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paint(tmp_path / "set" / "testA", {"x.png": 30})
+        paint(tmp_path / "set" / "testB", {"x.png": 90})
+        recipe = tmp_path / "animals.yaml"
+        recipe.write_text("extends: cyclegan_demo\ndata: {size_pixels: 32, pictures: 3, test_pictures: 2}\n")
+        for data in (tmp_path / "set", recipe):
+            assert evaluate("-m", translator, "--data", data, *option) == 2
+            error = capsys.readouterr().err
+            assert f"{option[0]}: " in error and len(error.splitlines()) == 1
+
+    def test_damaged_pictures_of_a_recipes_data_are_failures(
+        self, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = tmp_path / "set"
+        for name in ("trainA", "trainB", "testA", "testB"):
+            paint(root / name, {"x.png": 30, "y.png": 31, "z.png": 99}, side=32)
+        (root / "testB" / "z.png").write_bytes((root / "testB" / "z.png").read_bytes()[:100])
+        recipe = tmp_path / "folders.yaml"
+        recipe.write_text(
+            "extends: cyclegan_demo\ndata: {kind: unpaired_folders, "
+            f"root: '{root}', resize_pixels: 32, crop_pixels: 32}}\n"
+        )
+        for more in ([], ["--metrics", "psnr"]):
+            assert evaluate("-m", translator, "--data", recipe, "--json", "--quiet", *more) == 7
+            captured = capsys.readouterr()
+            content = json.loads(captured.out)
+            assert content["figures"][0]["passport"]["real_count"] == 2
+            lines = captured.err.splitlines()
+            assert [line.startswith("failed: ") and "z.png" in line for line in lines] == [True, False]
+            assert len(content["failed"]) == 1
+
+    def test_why_there_are_no_counterparts(
+        self, translator: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = tmp_path / "set"
+        paint(root / "testA", {"x.png": 30, "x.bmp": 31})
+        paint(root / "testB", {"x.png": 90})
+        reason = "x.png: has the same name as x.bmp - rename or remove one"
+        assert evaluate("-m", translator, "--data", root, "--metrics", "psnr") == 4
+        assert reason in capsys.readouterr().err
+        assert evaluate("--real", root / "testB", "--fake", root / "testA", "--metrics", "psnr") == 4
+        assert reason in capsys.readouterr().err
+        assert evaluate("-m", run_folder, "--metrics", "psnr") == 4
+        assert "but those of a generator have none - leave it out" in capsys.readouterr().err
+        assert evaluate("-m", translator, "--data", root, "--split", "train", "--metrics", "fid") == 2
+        error = capsys.readouterr().err
+        assert "of testA and testB the test half alone is known" in error and len(error.splitlines()) == 1
 
     def test_aligned_data_of_a_recipe_give_paired_scores(
         self, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -256,6 +375,60 @@ class TestUpscaler:
         assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json"), "--json"]) == 0
         assert len(told(capsys)["figures"]) == 10
 
+    @pytest.mark.parametrize("given", [False, True])
+    def test_damaged_pictures_are_named_and_the_others_measured(
+        self, model: Path, given: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        high = paint(tmp_path / "high", {f"{name}.png": 60 for name in "abcde"}, side=32)
+        low = paint(tmp_path / "low", {f"{name}.png": 60 for name in "abcde"}, side=16)
+        (high / "b.png").write_bytes((high / "b.png").read_bytes()[:200])  # its header is whole
+        (high / "d.png").write_bytes(b"no picture")
+        if given:
+            (low / "e.png").write_bytes((low / "e.png").read_bytes()[:200])
+        words = ["-m", model, "--hr", high, *(["--lr", low] if given else []), "--json", "--quiet"]
+        broken, whole = ("bde", 2) if given else ("bd", 3)
+        counts: list[tuple[int, int]] = []
+        for more in ([], ["--metrics", "psnr"]):
+            assert evaluate(*words, *more) == 7
+            captured = capsys.readouterr()
+            content = json.loads(captured.out)
+            assert len(content["failed"]) == len(broken)
+            failed = [line for line in captured.err.splitlines() if line.startswith("failed: ")]
+            assert all(f"{name}.png" in line for name, line in zip(broken, failed, strict=True))
+            passport = content["figures"][0]["passport"]
+            counts.append((passport["real_count"], passport["fake_count"]))
+        assert counts == [(whole, whole)] * 2
+        for name in "ace":
+            (high / f"{name}.png").write_bytes(b"")
+        for more in ([], ["--metrics", "psnr"]):
+            assert evaluate(*words, *more) == 4
+            assert "none of 5 pictures can be read" in capsys.readouterr().err
+
+    def test_the_first_pictures_alone(
+        self, model: Path, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        high = paint(tmp_path / "high", {f"{index}.png": 40 + index for index in range(12)}, side=32)
+        words = ["-m", model, "--hr", high, "--samples", "3", "--json"]
+        assert evaluate(*words) == 0
+        scores = told(capsys)
+        assert [one["name"] for one in scores["pictures"]] == ["0.png", "1.png", "10.png"]
+        assert evaluate(*words, "--metrics", "psnr,kid", "--features", features) == 0
+        psnr, kid = (figure["passport"] for figure in told(capsys)["figures"])
+        assert [psnr[key] for key in ("real_count", "fake_count")] == [3, 3]
+        assert [kid[key] for key in ("real_count", "fake_count")] == [12, 3]
+        assert psnr["data_sha256"] == scores["figures"][0]["passport"]["data_sha256"]
+        assert psnr["source_sha256"] == scores["figures"][0]["passport"]["source_sha256"]
+
+    def test_the_sheet_says_how_the_model_was_run(
+        self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        high = paint(tmp_path / "high", {"a.png": 60}, side=32)
+        for more in ([], ["--metrics", "psnr"]):
+            assert evaluate("-m", model, "--hr", high, "--consistent", "--json", *more) == 0
+            assert told(capsys)["subject"]["settings"] == {
+                "precision": "fp32", "runner": "torch", "strength": 1.0, "consistent": True,
+            }  # fmt: skip
+
     def test_data_of_a_recipe(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         recipe = tmp_path / "scenes.yaml"
         recipe.write_text(
@@ -265,6 +438,8 @@ class TestUpscaler:
         assert evaluate("-m", model, "--data", recipe, "--json") == 0
         content = told(capsys)
         assert len(content["pictures"]) == 3 and content["scale"] == 2
+        assert evaluate("-m", model, "--data", recipe, "--json", "--samples", 2) == 0
+        assert told(capsys)["pictures"] == content["pictures"][:2]
         assert content["mean"]["bicubic"]["psnr_y"] > content["mean"]["model"]["psnr_y"] > 15
         assert content["figures"][0]["passport"]["real_count"] == 3
 
@@ -288,9 +463,27 @@ class TestFolders:
         assert list(FigureSheet.read(tmp_path / "a.json").figures) == expected
         assert content["subject"]["sha256"] == sets[1].sha256 and len(content["failed"]) == 1
 
+    def test_the_first_pairs_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        real = paint(tmp_path / "real", {f"{index}.png": 40 + index for index in range(4)})
+        fake = paint(tmp_path / "fake", {f"{index}.png": 45 + 3 * index for index in range(4)})
+        assert evaluate("--real", real, "--fake", fake, "--metrics", "l1", "--samples", 2, "--json") == 0
+        content = told(capsys)
+        sets = [[np.asarray(Image.open(place / f"{index}.png")).astype(float) for index in range(2)]
+                for place in (real, fake)]  # fmt: skip
+        expected = np.mean([np.abs(one - other).mean() for one, other in zip(*sets, strict=True)])
+        assert figures_of(content)["l1"] == pytest.approx(expected)
+        assert content["figures"][0]["passport"]["fake_count"] == 2
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [
+            (["--real", "x", "--fake", "y", "--seed", "0"], "--seed: pictures in folders are not drawn"),
+            (["--real", "x", "--fake", "y", "--consistent"], "are for models that enlarge"),
+            (["--model", "m", "--hr", "x", "--seed", "3"], "--seed: what a model makes of --hr is not drawn"),
+            (["--model", "m", "--hr", "x", "--features", "vgg16"], "--features: scores of --hr look through no"),
+            (["--model", "m", "--hr", "x", "--lpips", "vgg16"], "--lpips: scores of --hr look through no network"),
+            (["--model", "m", "--metrics", "psnr", "--features", "vgg16"], "--features: none of psnr looks at"),
+            (["--model", "m", "--metrics", "fid", "--lpips", "vgg16"], "--lpips: lpips is not among fid"),
             (["--real", "x"], "--fake DIR with made ones"),
             (["--fake", "x"], "--real DIR with true pictures"),
             (["--real", "x", "--fake", "y", "--model", "m"], "--model and --real: evaluate either"),
@@ -299,6 +492,7 @@ class TestFolders:
             (["--model", "m", "--data", "x", "--samples", "1"], "--samples is 1; needs at least 2"),
             (["--model", "m", "--data", "x", "--seed", "-1"], "--seed is -1"),
             (["--model", "m", "--data", "x", "--metrics", "fdi"], "did you mean 'fid'"),
+            (["--model", "m", "--data", "x", "--metrics", ""], "no metric is named"),
             (["--model", "m", "--hr", "x", "--split", "test"], "leave it out with --hr"),
         ],
     )

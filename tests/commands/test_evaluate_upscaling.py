@@ -293,10 +293,16 @@ def test_hr_is_for_models_that_enlarge(high: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("words", [[], ["--data", "x", "--hr", "y"], ["--lr", "y"], ["--data", "x", "--lr", "y"]])
-def test_either_a_set_or_pictures(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--model", "m", *words]) == 2
+def test_either_a_set_or_pictures(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_constant_model(tmp_path / "lone.safetensors", {"AtoB": (1.0, 2.0, 3.0)})
+    assert main(["evaluate", "--model", str(model), *words]) == 2
     error = capsys.readouterr().err
     assert "Give --data SET, or for models that enlarge --hr PICTURES" in error and len(error.splitlines()) == 1
+
+
+def test_a_model_that_is_not_there_is_the_nearer_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "runs/nothing"]) == 5
+    assert "runs/nothing: no such file or folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scale", [3])

@@ -20,10 +20,11 @@ from i2i.evaluation.measures import METRICS, figure_names
 from i2i.evaluation.metrics.frechet import frechet_distance
 from i2i.evaluation.metrics.inception_score import inception_score
 from i2i.evaluation.metrics.kernel_distance import kernel_distance
-from i2i.evaluation.metrics.neighbours import density_coverage, precision_recall
+from i2i.evaluation.metrics.neighbours import density_coverage, precision_recall, squared_reach
 from i2i.evaluation.metrics.psnr import l1, psnr
-from i2i.evaluation.passports.figures import Figure
-from i2i.evaluation.pictures.sources import ArraySource, CallableSource
+from i2i.evaluation.passports.comparison import passport_differences
+from i2i.evaluation.passports.figures import Figure, Passport
+from i2i.evaluation.pictures.sources import ArraySource, CallableSource, Given, at_most
 from i2i.evaluation.pixel_measures import PerceptualMeasure
 from tests.evaluation.looking_glass import Watched, noise, tiny_extractor
 
@@ -50,6 +51,8 @@ def test_every_figure_is_what_its_metric_gives_for_the_features() -> None:
     (of_real, _), (of_fake, logits) = features(real), features(fake)
     neighbours, density = precision_recall(of_real, of_fake), density_coverage(of_real, of_fake)
     kernel, score = kernel_distance(of_real, of_fake, subset_size=75), inception_score(logits)
+    likelihood = next(figure for figure in figures if figure.name == "parzen").passport
+    assert likelihood.parameters["width"] == 16 * 16 * 3
     expected = {
         "fid": frechet_distance(of_real, of_fake),
         "kid": kernel.value,
@@ -64,12 +67,51 @@ def test_every_figure_is_what_its_metric_gives_for_the_features() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     assert found["diversity"] < found["diversity_real"], "darker pictures lie closer together"
     intervals = {figure.name: figure.interval for figure in figures if figure.interval is not None}
-    assert set(intervals) == {"kid", "is", "parzen"}, "a bootstrap of the FID would be biased"
-    assert (intervals["kid"].half_width, intervals["kid"].kind) == (
-        pytest.approx(kernel.deviation),
-        "standard deviation over 100 subsets of 75",
-    )
+    assert set(intervals) == {"is", "parzen"}, "a bootstrap of the FID would be biased, the KID's subset is the set"
     assert intervals["is"].half_width == pytest.approx(score.deviation)
+
+
+@pytest.mark.parametrize(("reals", "fakes", "subsets"), [(40, 40, 1), (60, 40, 100), (40, 60, 100), (60, 60, 100)])
+def test_kid_has_an_interval_only_where_both_sets_are_larger_than_a_subset(
+    reals: int, fakes: int, subsets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("i2i.evaluation.assessment.SUBSET_SIZE", 50)
+    real, fake = noise(reals, 1), noise(fakes, 2, most=200)
+    (figure,) = assess(["kid"], real, fake, extractor=EXTRACTOR, split="test")
+    size = min(reals, fakes, 50)
+    expected = kernel_distance(features(real)[0], features(fake)[0], subset_size=size)
+    assert figure.value == pytest.approx(expected.value, rel=1e-12)
+    assert (figure.passport.parameters["subsets"], figure.passport.parameters["subset_size"]) == (subsets, size)
+    assert ("seed" in figure.passport.parameters) is (subsets > 1)
+    if size < min(reals, fakes):
+        assert figure.interval is not None and figure.interval.half_width == pytest.approx(expected.deviation)
+        assert figure.interval.kind == "standard deviation over 100 subsets of 50"
+    else:
+        assert figure.interval is None
+
+
+class _Translated:
+    """Pictures that a model would make of others."""
+
+    def __init__(self, pictures: ArraySource, given: Given) -> None:
+        self.count, self.description, self.sha256, self.given = pictures.count, "translated", None, given
+        self.pictures = pictures.pictures
+
+
+def test_passports_name_what_the_pictures_were_made_of() -> None:
+    real, made, source, other = (noise(20, seed) for seed in (1, 2, 3, 4))
+
+    def passports(given: Given, count: int = 20) -> dict[str, Passport]:
+        fake = at_most(_Translated(made, given), count)
+        figures = assess(["fid", "diversity"], real, fake, extractor=EXTRACTOR, split="test")
+        return {figure.name: figure.passport for figure in figures}
+
+    found = passports(Given(source=source, scale=2))
+    assert found["fid"].source_sha256 == source.sha256 and found["fid"].parameters["scale"] == 2
+    assert found["diversity_real"].source_sha256 is None and "scale" not in found["diversity_real"].parameters
+    again = passports(Given(source=other))
+    assert list(passport_differences(found["fid"], again["fid"])) == ["source_sha256", "parameters.scale"]
+    assert passports(Given(source=source), 10)["fid"].source_sha256 == at_most(source, 10).sha256
 
 
 def test_a_set_is_at_no_distance_from_itself() -> None:
@@ -173,6 +215,23 @@ class TestStore:
         assess(["fid"], third, fake, extractor=other, split="test", store=tmp_path)
         assert (third.asked == 1).all(), "another network saw something else"
 
+    def test_neighbours_of_known_pictures_are_looked_for_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, fake = noise(60, 1), noise(30, 2, most=220)
+        looked: list[int] = []
+
+        def watched(vectors: np.ndarray, neighbours: int) -> np.ndarray:
+            looked.append(neighbours)
+            return squared_reach(vectors, neighbours)
+
+        monkeypatch.setattr("i2i.evaluation.assessment.squared_reach", watched)
+        alone = assess(["pr", "dc"], real, fake, extractor=EXTRACTOR, split="test")
+        for _ in range(2):
+            found = assess(["pr", "dc"], real, fake, extractor=EXTRACTOR, split="test", store=tmp_path)
+            assert found == alone, "to the last bit"
+        assert looked == [3, 5]
+
     def test_pictures_made_anew_are_always_looked_at(self, tmp_path: Path) -> None:
         real, fake = noise(40, 1), noise(40, 2)
         asked: list[int] = []
@@ -252,6 +311,29 @@ def test_grey_pictures_count_as_grey_whether_in_one_channel_or_three() -> None:
     found = [values(assess(["parzen", "l1"], real, fake, extractor=None, split="test")) for real in (grey, in_colour)]
     assert found[0] == found[1]
     assert grey.sha256 == in_colour.sha256
+
+
+def test_grey_files_on_both_sides_count_as_grey_and_one_in_colour_makes_both_coloured() -> None:
+    grey, fake = noise(24, 1, side=4, channels=1), noise(24, 2, side=4, channels=1)
+    files, made, coloured = (
+        *(ArraySource(images=np.repeat(np.asarray(one.images), 3, axis=-1)) for one in (grey, fake)),
+        noise(24, 3, side=4),
+    )
+    found = {}
+    for name, sides in {"grey": (grey, fake), "files": (files, made), "one": (grey, coloured)}.items():
+        (found[name],) = assess(["parzen"], *sides, extractor=None, split="test")
+    assert found["files"] == replace(found["grey"], passport=found["files"].passport)
+    assert [figure.passport.parameters["width"] for figure in found.values()] == [16, 16, 48]
+    (of_files,) = assess(["parzen"], files, coloured, extractor=None, split="test")
+    assert of_files == found["one"]
+
+
+def test_a_likelihood_of_more_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2i.evaluation.pixel_measures._MOST_BYTES", 4 * (40 + 30) * 16 * 16 * 3)
+    assess(["parzen"], noise(40, 1), noise(30, 2), extractor=None, split="test")
+    with pytest.raises(DataError, match="31 pictures of 16x16 pixels take more than") as caught:
+        assess(["parzen"], noise(40, 1), noise(31, 2), extractor=None, split="test")
+    assert "\n" not in str(caught.value)
 
 
 def test_every_metric_of_the_table_is_measured_here() -> None:

@@ -148,6 +148,21 @@ class TestOfARun:
         results = section(write_card(run_folder).read_text(), "Results")
         assert "| 5.000 |" in results and "| 6.000 |" not in results
 
+    def test_only_of_the_model_as_it_was_trained_and_how_it_was_run(self, run_folder: Path) -> None:
+        for name, value, settings in (
+            ("a", 61.0, {"precision": "bf16", "data": "/home/someone/set", "strength": 1.0}),
+            ("b", 62.0, {"precision": "fp32", "consistent": False}),
+            ("c", 63.0, {"precision": "fp32", "strength": 0.5}),
+            ("d", 64.0, {"precision": "fp32", "consistent": True}),
+        ):
+            measured(
+                run_folder, name, Subject(description="", step=STEP, settings=settings),
+                figure("fid", value, higher_is_better=False),
+            )  # fmt: skip
+        results = section(write_card(run_folder).read_text(), "Results")
+        assert "61.000" in results and "62.000" in results and "63.000" not in results and "64.000" not in results
+        assert "precision `bf16`" in results and "precision `fp32`" in results and "/home/someone" not in results
+
     def test_nothing_measured(self, run_folder: Path) -> None:
         (run_folder / "metrics.jsonl").write_text("")
         assert "Nothing was measured of exactly these weights" in section(write_card(run_folder).read_text(), "Results")

@@ -62,6 +62,19 @@ def test_figures_made_alike_are_ranked(tmp_path: Path) -> None:
     assert data["compare"][0]["columns"] == ["first, step 5", "second, step 5"]
 
 
+def test_a_weakened_model_is_not_ranked(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", rate=0.1, fid=30.0, psnr=20.0)
+    second = make_run(tmp_path / "second", rate=0.2, fid=20.0, psnr=19.0)
+    content = json.loads((first / "evaluations" / "one.json").read_text())
+    content["subject"]["settings"] = {"consistent": True}
+    content["figures"][0]["value"] = 1.0
+    content["created"] = "2999-01-01"
+    (first / "evaluations" / "two.json").write_text(json.dumps(content))
+    text, _ = page_of([first, second], tmp_path / "page.html")
+    cells = row_of(text, "FID")
+    assert "30.0" in cells[1] and "best" in cells[2]
+
+
 def test_figures_made_otherwise_are_marked_and_not_ranked(tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", rate=0.1, fid=30.0, psnr=20.0)
     second = make_run(tmp_path / "second", rate=0.1, fid=20.0, psnr=19.0, samples=50, root="other")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, Subject
+from i2i.report.score_tables import figures_html
 from i2i.report.scores import differing_fields, figure_histories, recorded_scores
 
 
@@ -33,6 +35,17 @@ def sheet(step: int, value: float, samples: int) -> FigureSheet:
     passport = Passport(metric="fid", fake_count=samples, parameters={"kernel": "none"})
     figure = Figure(name="fid", label="FID", value=value, higher_is_better=False, passport=passport)
     return FigureSheet(subject=Subject(description="made", step=step), created=f"2026-01-{step:02d}", figures=[figure])
+
+
+def test_a_model_that_was_not_run_as_it_was_trained_is_never_the_best() -> None:
+    weak = sheet(3, 1.0, 100)
+    weak = replace(weak, subject=replace(weak.subject, settings={"strength": 0.5, "precision": "fp32"}))
+    sheets = [sheet(1, 30.0, 100), sheet(2, 20.0, 100), weak, replace(weak, created="2026-01-04")]
+    weakened, whole = figure_histories(sheets)
+    assert whole.newest.value == 20.0 and whole.best is not None and whole.best.value == 20.0
+    assert weakened.newest.value == 1.0 and weakened.best is None
+    text = figures_html([weakened, whole])
+    assert text.count("<small>strength 0.5, precision fp32</small>") == 1 and text.count("<dt>Run with</dt>") == 1
 
 
 def test_only_figures_with_one_passport_share_a_history() -> None:

@@ -114,6 +114,9 @@ class TestTheTrainingDoesNotNotice:
             np.random.rand()
             torch.rand(1)
             torch.set_num_threads(torch.get_num_threads() + 1)
+            torch.set_float32_matmul_precision("medium")
+            for name in ("enabled", "benchmark", "deterministic", "allow_tf32"):
+                setattr(torch.backends.cudnn, name, not getattr(torch.backends.cudnn, name))
             return []
 
         monkeypatch.setattr(evaluation_module, "assess", disturbing)
@@ -152,7 +155,8 @@ def _states() -> tuple[object, ...]:
         torch.get_rng_state().tolist(),
         torch.get_num_threads(),
         torch.is_grad_enabled(),
-        torch.backends.cudnn.deterministic,
+        torch.get_float32_matmul_precision(),
+        *(getattr(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
     )
 
 
@@ -186,6 +190,8 @@ class TestWhatIsKept:
         (sheet,) = read_sheets(tmp_path / "run")
         found = {one.name: (one.passport.real_count, one.passport.fake_count) for one in sheet.figures}
         assert found == {"fid_AtoB": (4, 2), "fid_BtoA": (3, 2)}
+        sources = {one.passport.source_sha256 for one in sheet.figures}
+        assert len(sources) == 2 and None not in sources, "of the pictures that were translated"
 
     def test_sheets_of_steps_that_a_training_went_back_from_are_removed(self, tmp_path: Path) -> None:
         folder = tmp_path / "evaluations"
@@ -332,8 +338,9 @@ class TestCutOff:
         assert hash_of_state(out, STEPS) == hash_of_state(tmp_path / "whole", STEPS)
         assert train.start(None, [], resume=out, quiet=True).finished_before
 
+    @pytest.mark.parametrize("resumed_without", [False, True])
     def test_due_at_the_step_of_a_signal_it_is_owed_too(
-        self, generation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, generation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed_without: bool
     ) -> None:
         def interrupt_at_four(run: Run, *rest: object) -> None:
             if run.engine.step == 4:
@@ -346,14 +353,26 @@ class TestCutOff:
             with pytest.raises(InterruptedBySignal):
                 train.start(generation, asked, out=out, quiet=True)
         assert counters(out, 4)["owed"] == ["evaluation"]
+        if resumed_without:
+            # What nobody wants any longer is owed no more.
+            train.start(None, ["training.length.steps=5", "evaluate=null"], resume=out, quiet=True)
+            assert rows_of(out) == [] and counters(out, 5)["owed"] == []
+            assert train.start(None, [], resume=out, quiet=True).finished_before
+            return
         train.start(None, ["training.length.steps=5"], resume=out, quiet=True)
         assert [step for step, _ in rows_of(out)] == [4, 5]
 
+    @pytest.mark.parametrize("kind", [DataError, torch.OutOfMemoryError, np.linalg.LinAlgError, OSError, ValueError])
     def test_a_failure_is_said_and_training_goes_on(
-        self, generation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        generation: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        kind: type[Exception],
     ) -> None:
         def failing(*arguments: Any, **others: Any) -> list[Any]:
-            raise DataError("feature vectors: 1 of 32 hold NaN or infinity")
+            raise kind("feature vectors: 1 of 32 hold NaN or infinity")
 
         monkeypatch.setattr(evaluation_module, "assess", failing)
         asked = evaluating(tmp_path, every_steps=2)

@@ -110,3 +110,27 @@ def test_a_failure_of_one_is_a_failure_of_all_and_nobody_waits(tmp_path: Path) -
     script.write_text(TOGETHER)
     printed = two_processes(script)
     assert all(f"process {rank} is through" in printed for rank in (0, 1))
+
+
+FAILING = """
+import os, sys
+from i2i.cli import main
+from i2i.training import evaluation
+
+def failing(*arguments, **others):
+    raise ValueError("no decomposition")
+
+if os.environ["RANK"] == "1":
+    evaluation.assess = failing
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_where_one_fails_to_evaluate_both_train_on(tmp_path: Path) -> None:
+    script, out = tmp_path / "failing.py", tmp_path / "run"
+    script.write_text(FAILING)
+    asked = ["training.length.steps=2", *evaluating(tmp_path, every_steps=1)]
+    sets = [argument for override in asked for argument in ("--set", override)]
+    two_processes(script, "train", make_generation_recipe(tmp_path), "--out", out, "--device", "cpu", *sets)
+    assert read_sheets(out) == []
+    assert (out / "checkpoints" / "step_2").is_dir() and (out / "model.safetensors").is_file()

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from i2i.training.progress_bar import TrainingProgress, describe, format_duration
+from i2i.training.progress_bar import TrainingProgress, _three_digits, describe, format_duration
 
 
 def console(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -90,3 +90,9 @@ def test_unknown_parts_are_left_out() -> None:
 )
 def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
+
+
+def test_many_pictures_a_second_have_no_exponent() -> None:
+    assert [_three_digits(value) for value in (31.42, 999.4, 999.7, 1243.0, 12_345.0)] == [
+        "31.4", "999", "1,000", "1,240", "12,340",
+    ]  # fmt: skip

@@ -284,6 +284,18 @@ def test_a_warning_about_what_was_done_anew_is_left_out(tmp_path: Path) -> None:
     assert [(alarm["attempt"], alarm["step"]) for alarm in read_alarms(tmp_path)] == [(1, 15), (1, 30), (2, 28)]
 
 
+def test_a_warning_stays_where_the_next_attempt_begins_with_the_evaluation_owed(tmp_path: Path) -> None:
+    first = Tracker(tmp_path, attempt=1)
+    first.log(row(20))
+    first.alarm(verdict(20))
+    first.finish()
+    second = Tracker(tmp_path, attempt=2)
+    second.log(row(20, **{"evaluation/fid": 5.0}))
+    second.log(row(21))
+    second.finish()
+    assert [alarm["step"] for alarm in read_alarms(tmp_path)] == [20]
+
+
 def test_a_run_without_alarms_has_none_and_damage_costs_one(tmp_path: Path) -> None:
     assert read_alarms(tmp_path) == []
     tracker = Tracker(tmp_path)

@@ -53,6 +53,19 @@ def test_recording_offline_unasked_is_said_in_one_line(tmp_path: Path, monkeypat
     assert len(said) == 1, "once on a machine, not at every run"
 
 
+def test_asked_to_be_online_without_a_key_it_says_so_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "cache"))
+    for name in ("NETRC", "WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[str] = []
+    for _ in range(2):
+        open_sinks(TrackingSettings(wandb="online"), tmp_path / "run", said.append)
+    assert len(said) == 2 and all("no key" in line and "wandb login" in line for line in said)
+
+
 def test_missing_packages_are_said_and_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said: list[str] = []

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from i2i.commands import train
 from i2i.errors import DivergedError
+from i2i.inference.model_files.model_file import read_model_file
+from i2i.training import evaluation as evaluation_module
+from i2i.training import recovery
 from i2i.training.checkpoint import checkpoint_steps
+from i2i.training.run import Best, Run
 from i2i.training.tracking import read_alarms, read_metrics
 from i2i.training.watchdog import Action, Verdict, Watchdog
+from tests.training.evaluating import evaluating
 from tests.training.runs import make_generation_recipe
 
 FAILED_AT, BEGAN_AT = 8, 5
@@ -88,6 +95,46 @@ def test_without_a_good_checkpoint_rollback_stops(tmp_path: Path) -> None:
     settings = ["training.watchdog.action=rollback", "training.checkpoints.every_steps=6"]
     with pytest.raises(DivergedError, match="no checkpoint from before step 5 is left"):
         train.start(recipe, settings, out=tmp_path / "run", quiet=True)
+
+
+# Evaluations at 2, 4 and 6, then back, and on to 12.
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize(
+    ("scores", "back_to", "best"),
+    [
+        pytest.param([5.0, 3.0, 1.0, 8.0, 7.0, 6.0, 9.0], 4, (3.0, 4), id="its-checkpoint-is-kept"),
+        pytest.param([5.0, 6.0, 1.0, 7.0, 9.0, 8.0, 9.0, 9.0], 3, (7.0, 4), id="its-model-is-gone"),
+    ],
+)
+def test_rollback_takes_back_what_was_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], back_to: int, best: tuple[float, int]
+) -> None:
+    told, measure, go_back = iter(scores), evaluation_module.assess, recovery.go_back
+    gone_back: list[tuple[int, int | None, int | None, bool]] = []
+
+    def measured(*arguments: Any, **others: Any) -> list[Any]:
+        return [replace(one, value=next(told)) for one in measure(*arguments, **others)]
+
+    def watched(run: Run, *arguments: Any, **others: Any) -> None:
+        assert (run.best, run.evaluated_step) == (Best(1.0, 6), 6)
+        go_back(run, *arguments, **others)
+        kept = run.folder / "best.safetensors"
+        if kept.exists():
+            assert read_model_file(kept)[0].provenance["step"] == run.best.step
+        gone_back.append((run.engine.step, run.evaluated_step, run.best.step, kept.exists()))
+
+    monkeypatch.setattr(evaluation_module, "assess", measured)
+    monkeypatch.setattr(recovery, "go_back", watched)
+    asked = evaluating(tmp_path, metrics="fid", best="fid", every_steps=2)
+    recipe = str(make_generation_recipe(tmp_path))
+    out = tmp_path / "run"
+    finished = train.start(recipe, ["training.watchdog.action=rollback", *asked], out=out, quiet=True)
+    its_own = back_to == best[1]
+    assert gone_back == [(back_to, None, best[1] if its_own else None, its_own)]
+    counters = json.loads((out / "checkpoints" / "step_12" / "state.json").read_text())
+    assert (finished.best_score, counters["best_score"], counters["best_step"]) == (best[0], *best)
+    assert read_model_file(out / "best.safetensors")[0].provenance["step"] == best[1]
+    assert best[1] in checkpoint_steps(out)
 
 
 def test_a_failure_seen_at_the_last_step_is_gone_back_from_and_the_rest_trained_anew(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from i2i.commands.evaluate_upscaling import Pair, low_of, truth_of
 from i2i.commands.evaluation.data_sets import OpenedSet
+from i2i.commands.evaluation.upscaling_pairs import Pair, check_sizes, low_of, of_each_pair, truth_of
 from i2i.commands.evaluation.wishes import DEFAULT_SAMPLES, Wishes
 from i2i.data.counterparts import common_names
 from i2i.errors import DataError, UsageError
@@ -38,8 +38,12 @@ class Comparison:
     suffix: str = ""
     """Of the figures' names, for a model of several directions."""
     latent_seed: int | None = None
+    held_out: PictureSource | None = None
+    """Real pictures that the model has not learnt from, where `real` are those that it has."""
     counterparts: tuple[PictureSource, PictureSource] | None = None
     """Real and made pictures of which number i shows the same; None where nothing is known of that."""
+    without_counterparts: str = "these have none of the same names"
+    """Why there are none."""
     damaged: Sequence[str] = field(default=(), repr=False)
     """Files that were left out, a line each."""
 
@@ -48,9 +52,18 @@ def of_generator(model: LatentModel, opened: OpenedSet, wishes: Wishes) -> Compa
     """What a generator makes against the pictures it learnt from, or with ``--split test`` those it never saw."""
     split = wishes.split or "train"
     real = data_source(opened.data, "real", split, opened.description)
+    has_other_half = wishes.split is None and len(opened.data.test.get("real", ())) > 0
     count = wishes.samples or min(real.count, DEFAULT_SAMPLES)
-    fake = GeneratedPictures(model=model, count=count, seed=wishes.seed)
-    return Comparison(real=real, fake=fake, split=split, latent_seed=wishes.seed)
+    seed = wishes.seed or 0
+    return Comparison(
+        real=real,
+        fake=GeneratedPictures(model=model, count=count, seed=seed),
+        split=split,
+        latent_seed=seed,
+        held_out=data_source(opened.data, "real", "test", opened.description) if has_other_half else None,
+        without_counterparts="those of a generator have none",
+        damaged=opened.data.report,
+    )
 
 
 def of_data_set(models: Mapping[str, ImageModel], opened: OpenedSet, wishes: Wishes) -> list[Comparison]:
@@ -75,6 +88,10 @@ def of_data_set(models: Mapping[str, ImageModel], opened: OpenedSet, wishes: Wis
                 split=split if target == "high" else f"{split} {target}",
                 suffix=_suffix(model),
                 counterparts=(at_most(real, fake.count), fake) if aligned else None,
+                without_counterparts="those of the training half have none"
+                if split == "train"
+                else "the test pictures have none of the same names",
+                damaged=[] if found else opened.data.report,
             )
         )
     return found
@@ -95,7 +112,7 @@ def of_test_folders(
     for name, model in models.items():
         source, target = streams_of(name, model)
         given, real = halves[source], halves[target]
-        paired = _paired(real, given)
+        paired, reason = _paired(real, given)
         found.append(
             Comparison(
                 real=real,
@@ -108,6 +125,7 @@ def of_test_folders(
                     at_most(paired[0], wishes.samples),
                     TranslatedPictures(model=model, source=at_most(paired[1], wishes.samples)),
                 ),
+                without_counterparts=reason,
                 damaged=[] if found else damaged,
             )
         )
@@ -117,35 +135,62 @@ def of_test_folders(
 def of_folders(real: Path, fake: Path, wishes: Wishes, team: Team) -> Comparison:
     """The pictures of two folders."""
     sets = [open_picture_folder(place, max_pixels=wishes.max_pixels, team=team) for place in (real, fake)]
-    made = at_most(sets[1], wishes.samples)
+    paired, reason = _paired(sets[0], sets[1])
     return Comparison(
         real=sets[0],
-        fake=made,
+        fake=at_most(sets[1], wishes.samples),
         split="folder",
-        counterparts=_paired(sets[0], sets[1]) if made.count == sets[1].count else None,
+        counterparts=None
+        if paired is None
+        else (at_most(paired[0], wishes.samples), at_most(paired[1], wishes.samples)),
+        without_counterparts=reason,
         damaged=[line for one in sets for line in one.damaged],
     )
 
 
-def of_high_pictures(model: ImageModel, pairs: Sequence[Pair], wishes: Wishes) -> Comparison:
-    """What an upscaler makes of small pictures against the large ones."""
+def of_high_pictures(model: ImageModel, pairs: Sequence[Pair], wishes: Wishes, team: Team) -> Comparison:
+    """What an upscaler makes of small pictures against the large ones.
+
+    Raises:
+        DataError: sizes disagree with each other or the scale, or no picture can be read.
+    """
     scale, most = model.entry_point.scale, wishes.max_pixels
 
-    def truth(number: int) -> np.ndarray:
-        return truth_of(pairs[number], scale, most)
+    def truth(pair: Pair) -> np.ndarray:
+        return truth_of(pair, scale, most)
 
-    def low(number: int) -> np.ndarray:
-        return low_of(pairs[number], truth(number), model, most)
+    def low(pair: Pair) -> np.ndarray:
+        return low_of(pair, truth(pair), model, most)
 
-    given = CallableSource(count=len(pairs), description=f"small pictures of {wishes.hr}", picture=low)
-    real = CallableSource(
-        count=len(pairs),
-        description=f"pictures in {wishes.hr}",
-        picture=truth,
-        sha256=sha256_of_digests(digest_of(truth(number)) for number in range(len(pairs))),
+    def look(pair: Pair) -> tuple[str, str]:
+        true = truth(pair)
+        return digest_of(true), digest_of(low_of(pair, true, model, most))
+
+    found = of_each_pair(pairs, check_sizes(pairs, scale, most), team, look)
+    digests = {pair: one for pair, one in zip(pairs, found, strict=True) if not isinstance(one, str)}
+    damaged = [one for one in found if isinstance(one, str)]
+    chosen = [pair for pair in pairs[: wishes.samples] if pair in digests]
+    if not chosen:
+        raise DataError(
+            f"{wishes.hr}: none of {len(pairs[: wishes.samples])} pictures can be read; the first: {damaged[0]}"
+        )
+
+    def source(of: Sequence[Pair], which: str, picture: Callable[[Pair], np.ndarray]) -> CallableSource:
+        return CallableSource(
+            count=len(of),
+            description=f"{which} {wishes.hr}",
+            picture=lambda number: picture(of[number]),
+            sha256=sha256_of_digests(digests[pair][picture is low] for pair in of),
+        )
+
+    fake = TranslatedPictures(model=model, source=source(chosen, "small pictures of", low))
+    return Comparison(
+        real=source(list(digests), "pictures in", truth),
+        fake=fake,
+        split="test",
+        counterparts=(source(chosen, "pictures in", truth), fake),
+        damaged=damaged,
     )
-    fake = TranslatedPictures(model=model, source=given)
-    return Comparison(real=real, fake=fake, split="test", counterparts=(real, fake))
 
 
 def streams_of(name: str, model: ImageModel) -> tuple[str, str]:
@@ -158,13 +203,15 @@ def streams_of(name: str, model: ImageModel) -> tuple[str, str]:
     return (name[0].lower(), name[-1].lower()) if name in ("AtoB", "BtoA") else ("a", "b")
 
 
-def _paired(real: PictureFolder, fake: PictureFolder) -> tuple[PictureFolder, PictureFolder] | None:
-    """Those pictures of two folders that have a counterpart of the same name; None where there are none."""
+def _paired(real: PictureFolder, fake: PictureFolder) -> tuple[tuple[PictureFolder, PictureFolder] | None, str]:
+    """Those pictures of two folders that have a counterpart of the same name, or None and why there are none."""
     try:
         both = common_names(real.names, fake.names, real.files.place, fake.files.place)
-    except DataError:
-        return None
-    return (real.only([name for name, _ in both]), fake.only([name for _, name in both])) if both else None
+    except DataError as error:
+        return None, str(error)
+    if not both:
+        return None, "these have none of the same names"
+    return (real.only([name for name, _ in both]), fake.only([name for _, name in both])), ""
 
 
 def _suffix(model: ImageModel) -> str:

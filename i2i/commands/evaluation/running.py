@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from i2i.commands.evaluation.wishes import Wishes
-from i2i.errors import DataError, PartialFailureError, UsageError
+from i2i.commands.evaluation.wishes import DEFAULT_FEATURES, DEFAULT_LPIPS, Wishes
+from i2i.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from i2i.evaluation.team import Team
     from i2i.inference import ImageModel, LatentModel
     from i2i.inference.model_files.model_file import ModelMetadata
-
-_DEFAULT_METRICS = "fid,kid"
 
 
 def run(wishes: Wishes) -> None:
@@ -78,7 +74,7 @@ def _evaluate(wishes: Wishes, device: str, team: Team) -> None:
 
 def _folders(wishes: Wishes, device: str, team: Team) -> None:
     from i2i.commands.evaluation.comparisons import of_folders
-    from i2i.commands.evaluation.results import keep, tell
+    from i2i.commands.evaluation.results import keep, refuse_silence, tell
     from i2i.evaluation.passports.figures import Subject, sheet_of
     from i2i.evaluation.passports.tables import figure_table
 
@@ -87,12 +83,12 @@ def _folders(wishes: Wishes, device: str, team: Team) -> None:
     comparison = of_folders(wishes.real, wishes.fake, wishes, team)
     figures = looking.figures([comparison])
     if team.leads:
+        about = {"real": str(wishes.real), "fake": str(wishes.fake)}
         subject = Subject(description=f"pictures in {wishes.fake}", sha256=comparison.fake.sha256)
         sheet = sheet_of(subject, figures)
         keep(sheet, wishes.out, None)
-        about = {"real": str(wishes.real), "fake": str(wishes.fake)}
         tell(about, sheet, figure_table(figures), json=wishes.json, failed=comparison.damaged)
-    _refuse_silence(comparison.damaged)
+    refuse_silence(comparison.damaged)
 
 
 def _high_pictures(wishes: Wishes, device: str, team: Team) -> None:
@@ -103,17 +99,19 @@ def _high_pictures(wishes: Wishes, device: str, team: Team) -> None:
         evaluate_upscaling.run(
             wishes.model, wishes.hr, wishes.lr, direction=wishes.direction, strength=wishes.strength,
             consistent=wishes.consistent, device=device, precision=wishes.precision, runner=wishes.runner,
-            trust=wishes.trust, max_pixels=wishes.max_pixels, out=wishes.out, json=wishes.json, quiet=wishes.quiet,
-            team=team,
+            trust=wishes.trust, max_pixels=wishes.max_pixels, samples=wishes.samples, out=wishes.out, json=wishes.json,
+            quiet=wishes.quiet, team=team,
         )  # fmt: skip
         return
     from i2i.commands.evaluation.comparisons import of_high_pictures
+    from i2i.commands.evaluation.upscaling_pairs import find_pairs
 
     looking = _Looking.of(wishes, device, team)
     model = _upscaler(wishes, device)
     evaluate_upscaling.check_enlarges(wishes.model, model)
-    pairs = evaluate_upscaling.find_pairs(wishes.hr, wishes.lr)
-    looking.deliver(model, [of_high_pictures(model, pairs, wishes)], {"hr": wishes.hr, "lr": wishes.lr})
+    pairs = find_pairs(wishes.hr, wishes.lr)
+    about = {"hr": wishes.hr, "lr": wishes.lr}
+    looking.deliver(model, [of_high_pictures(model, pairs, wishes, team)], about)
 
 
 def _translator(wishes: Wishes, place: str, device: str, team: Team, metadata: ModelMetadata) -> None:
@@ -125,12 +123,19 @@ def _translator(wishes: Wishes, place: str, device: str, team: Team, metadata: M
     if not enlarges and (wishes.strength != 1.0 or wishes.consistent):
         raise UsageError("--strength and --consistent are for models that enlarge - score them with --hr PICTURES")
     assert wishes.model is not None
-    if has_test_folders(place) and wishes.split is None:
+    wishes.refuse_seed("what this model makes is not drawn")
+    if has_test_folders(place):
+        if wishes.split == "train":
+            raise UsageError(
+                f"{place}: of testA and testB the test half alone is known - leave --split train out, or give a recipe"
+                " that says what is what"
+            )
         if wishes.metrics is None and _has_counterparts(place):
+            wishes.refuse_networks("paired scores look through no network")
             evaluate.run(
                 wishes.model, Path(place).expanduser(), direction=wishes.direction, device=device,
                 precision=wishes.precision, runner=wishes.runner, trust=wishes.trust, max_pixels=wishes.max_pixels,
-                out=wishes.out, json=wishes.json, quiet=wishes.quiet, team=team,
+                samples=wishes.samples, out=wishes.out, json=wishes.json, quiet=wishes.quiet, team=team,
             )  # fmt: skip
             return
         models = _directions(wishes, device)
@@ -143,14 +148,17 @@ def _translator(wishes: Wishes, place: str, device: str, team: Team, metadata: M
     opened = open_set(place, None)
     first = next(iter(models.values()))
     if wishes.metrics is None and opened.data.aligned and wishes.split != "train":
+        wishes.refuse_networks("paired scores look through no network")
         if enlarges:
             evaluate_upscaling.run_on_data_set(
-                first, opened.data, opened.description, out=wishes.out, json=wishes.json, team=team
-            )
+                first, opened.data, opened.description, samples=wishes.samples, out=wishes.out, json=wishes.json,
+                team=team,
+            )  # fmt: skip
         else:
             evaluate.run_on_data_set(
-                models, opened.data, opened.description, out=wishes.out, json=wishes.json, team=team
-            )
+                models, opened.data, opened.description, direction=wishes.direction, samples=wishes.samples,
+                out=wishes.out, json=wishes.json, team=team,
+            )  # fmt: skip
         return
     looking = _Looking.of(wishes, device, team)
     looking.deliver(first, of_data_set(models, opened, wishes), {"data": place})
@@ -167,20 +175,20 @@ def _generator(wishes: Wishes, place: str, device: str, team: Team) -> None:
     looking = _Looking.of(wishes, device, team)
     model = load_generator(wishes.model, device, wishes.precision, runner=wishes.runner, trust=wishes.trust)
     opened = open_set(place, model.entry_point.shape)
-    for line in opened.data.report:
-        looking.console.print(f"skipped: {line}")
     looking.deliver(model, [of_generator(model, opened, wishes)], {"data": place})
 
 
 def _place(wishes: Wishes) -> str:
     """The data set: as said, else that of the run that the model lies in."""
     from i2i.commands.evaluation.results import run_folder_of
+    from i2i.inference import resolve_model
 
     if wishes.data is not None:
         return wishes.data
     assert wishes.model is not None
     run_folder = run_folder_of(wishes.model)
     if run_folder is None:
+        resolve_model(wishes.model)  # a model that is not there is the nearer reason
         raise wishes.nothing_to_score_on()
     return str(run_folder)
 
@@ -210,11 +218,6 @@ def _has_counterparts(place: str) -> bool:
     return bool(counterparts(root / "testA", root / "testB")[0])
 
 
-def _refuse_silence(damaged: Sequence[str]) -> None:
-    if damaged:
-        raise PartialFailureError(f"{len(damaged)} pictures could not be read, see above")
-
-
 # With metrics
 
 
@@ -229,7 +232,7 @@ class _Looking:
         perceptual: PerceptualMeasure | None,
         team: Team,
     ) -> None:
-        from i2i.commands.evaluate import console_of
+        from i2i.commands.evaluation.results import console_of
 
         self.wishes, self.metrics, self.extractor, self.perceptual, self.team = (
             wishes,
@@ -245,23 +248,24 @@ class _Looking:
         """Open the networks first: that they are missing is to be known before anything else is done."""
         from i2i.evaluation.assessment import check
         from i2i.evaluation.features.opening import open_extractor
-        from i2i.evaluation.measures import METRICS, parse_metrics
+        from i2i.evaluation.measures import METRICS
         from i2i.evaluation.perceptual_opening import open_perceptual
         from i2i.inference.runtime import resolve_device
 
-        metrics = parse_metrics(wishes.metrics or _DEFAULT_METRICS)
+        metrics = wishes.metric_names()
         target = resolve_device(device)
         looks = any(METRICS[name].needs in ("features", "logits") for name in metrics)
-        extractor = open_extractor(wishes.features, target, trust=wishes.trust) if looks else None
-        perceptual = open_perceptual(wishes.lpips, target) if "lpips" in metrics else None
+        extractor = open_extractor(wishes.features or DEFAULT_FEATURES, target, trust=wishes.trust) if looks else None
+        perceptual = open_perceptual(wishes.lpips or DEFAULT_LPIPS, target) if "lpips" in metrics else None
         check(metrics, extractor, perceptual)
         return cls(wishes, metrics, extractor, perceptual, team)
 
     def figures(self, comparisons: Sequence[Comparison]) -> list[Figure]:
         """Of all comparisons, on every process."""
+        from i2i.commands.evaluation.results import tell_failures
+
         for comparison in comparisons:
-            for line in comparison.damaged if self.team.leads else ():
-                typer.echo(f"failed: {line}", err=True)
+            tell_failures(comparison.damaged, self.team)
         return [figure for comparison in comparisons for figure in self._figures(comparison)]
 
     def _figures(self, comparison: Comparison) -> list[Figure]:
@@ -276,19 +280,31 @@ class _Looking:
         paired = [name for name in self.metrics if METRICS[name].needs == "counterparts"]
         if paired and comparison.counterparts is None:
             raise DataError(
-                f"metric {paired[0]}: compares pictures with their counterparts, and these have none of the same names"
+                f"metric {paired[0]}: compares pictures with their counterparts, but {comparison.without_counterparts}"
                 " - leave it out, or take fid or kid"
             )
+        if paired and comparison.counterparts is not None:
+            self._say_pairs(comparison)
         found: dict[str, Figure] = {}
-        others = [name for name in self.metrics if name not in paired]
-        for names, (truth, made) in ((others, (real, fake)), (paired, comparison.counterparts or (real, fake))):
+        pixels = [name for name in self.metrics if METRICS[name].needs == "pixels"]
+        others = [name for name in self.metrics if name not in paired + pixels]
+        # A likelihood of what was learnt from would praise learning by heart.
+        unseen, half = (real, comparison.split) if comparison.held_out is None else (comparison.held_out, "test")
+        if pixels and comparison.held_out is not None:
+            self.console.print(f"{', '.join(pixels)}: against {unseen.count:,} that it never saw: {unseen.description}")
+        groups = (
+            (others, real, fake, comparison.split),
+            (pixels, unseen, fake, half),
+            (paired, *(comparison.counterparts or (real, fake)), comparison.split),
+        )
+        for names, truth, made, split in groups:
             if names:
                 figures = assess(
                     names,
                     truth,
                     made,
                     extractor=self.extractor,
-                    split=comparison.split,
+                    split=split,
                     suffix=comparison.suffix,
                     latent_seed=comparison.latent_seed,
                     share=self.team.share,
@@ -300,18 +316,26 @@ class _Looking:
         order = [f"{kind.name}{comparison.suffix}" for name in self.metrics for kind in METRICS[name].figures]
         return [found[name] for name in order]
 
+    def _say_pairs(self, comparison: Comparison) -> None:
+        assert comparison.counterparts is not None
+        pairs = comparison.counterparts[1].count
+        if pairs < max(comparison.real.count, comparison.fake.count):
+            self.console.print(f"{pairs:,} of them are pairs, which scores between counterparts are taken on")
+
     def deliver(
-        self, model: ImageModel | LatentModel, comparisons: Sequence[Comparison], about: dict[str, Any]
+        self, model: ImageModel | LatentModel, comparisons: Sequence[Comparison], about: Mapping[str, str | None]
     ) -> None:
         """Measure what a model makes, say it and keep it."""
-        from i2i.commands.evaluation.results import keep, sheet_of_model, tell
+        from i2i.commands.evaluation.results import deliver, refuse_silence
         from i2i.evaluation.passports.tables import figure_table
 
         figures = self.figures(comparisons)
         damaged = [line for comparison in comparisons for line in comparison.damaged]
         if self.team.leads:
-            sheet = sheet_of_model(model, figures)
-            keep(sheet, self.wishes.out, model.path)
-            facts = {"model": str(model.path), **about, "precision": model.precision, "runner": model.runner.name}
-            tell(facts, sheet, figure_table(figures), json=self.wishes.json, failed=damaged)
-        _refuse_silence(damaged)
+            wishes = self.wishes
+            asked = {} if wishes.direction is None else {"direction": model.name}
+            deliver(
+                model, figures, figure_table(figures), about={**about, **asked}, failed=damaged, out=wishes.out,
+                json=wishes.json,
+            )  # fmt: skip
+        refuse_silence(damaged)

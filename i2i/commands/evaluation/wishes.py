@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLES = 10_000
 """A generator makes as many pictures as there are real ones, but no more than this unless asked to."""
 
+DEFAULT_METRICS = "fid,kid"
+DEFAULT_FEATURES = "inception"
+DEFAULT_LPIPS = "alexnet"
+
 _WHAT_ON = (
     "what to score on? Give --data SET, or for models that enlarge --hr PICTURES (and --lr PICTURES),"
     " or without a model --real DIR --fake DIR"
@@ -31,10 +35,10 @@ class Wishes:
     hr: str | None = None
     lr: str | None = None
     metrics: str | None = None
-    features: str = "inception"
-    lpips: str = "alexnet"
+    features: str | None = None
+    lpips: str | None = None
     samples: int | None = None
-    seed: int = 0
+    seed: int | None = None
     split: Literal["train", "test"] | None = None
     direction: str | None = None
     strength: float = 1.0
@@ -60,12 +64,10 @@ class Wishes:
             UsageError: they do not, or something is missing or unknown.
         """
         if self.metrics is not None:
-            from i2i.evaluation.measures import parse_metrics
-
-            parse_metrics(self.metrics)
+            self.metric_names()
         if self.samples is not None and self.samples < 2:
             raise UsageError(f"--samples is {self.samples}; needs at least 2")
-        if self.seed < 0:
+        if self.seed is not None and self.seed < 0:
             raise UsageError(f"--seed is {self.seed}; needs 0 or more")
         if self.folders:
             self._check_folders()
@@ -76,6 +78,10 @@ class Wishes:
             raise UsageError(_WHAT_ON)
         if self.hr is not None and self.split is not None:
             raise UsageError("--split is for data sets with both halves - leave it out with --hr")
+        if self.hr is not None:
+            self.refuse_seed("what a model makes of --hr is not drawn")
+            if self.metrics is None:
+                self.refuse_networks("scores of --hr look through no network")
 
     def _check_folders(self) -> None:
         if self.real is None or self.fake is None:
@@ -87,6 +93,43 @@ class Wishes:
         given = [name for name, value in of_models.items() if value is not None]
         if given:
             raise UsageError(f"{given[0]} and --real: evaluate either a model or two folders - leave one out")
+        if self.strength != 1.0 or self.consistent:
+            raise UsageError("--strength and --consistent are for models that enlarge - leave them out with --real")
+        self.refuse_seed("pictures in folders are not drawn")
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that were asked for, or those by default.
+
+        Raises:
+            UsageError: one is unknown, or a network is named that none of them looks through.
+        """
+        from i2i.evaluation.measures import METRICS, parse_metrics
+
+        names = parse_metrics(DEFAULT_METRICS if self.metrics is None else self.metrics)
+        if not any(METRICS[name].needs in ("features", "logits") for name in names) and self.features is not None:
+            raise UsageError(f"--features: none of {', '.join(names)} looks at features - leave it out")
+        if "lpips" not in names and self.lpips is not None:
+            raise UsageError(f"--lpips: lpips is not among {', '.join(names)} - add it to --metrics, or leave it out")
+        return names
+
+    def refuse_networks(self, reason: str) -> None:
+        """Refuse networks to look through, where nothing does.
+
+        Raises:
+            UsageError: one is named.
+        """
+        for option, value in (("--features", self.features), ("--lpips", self.lpips)):
+            if value is not None:
+                raise UsageError(f"{option}: {reason} - name --metrics, or leave it out")
+
+    def refuse_seed(self, reason: str) -> None:
+        """Refuse a seed, where no pictures are drawn.
+
+        Raises:
+            UsageError: one is named.
+        """
+        if self.seed is not None:
+            raise UsageError(f"--seed: {reason} - leave it out")
 
     def nothing_to_score_on(self) -> UsageError:
         """The error where neither an option nor the model's own run says on what."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ PICTURES_PER_BLOCK = 32
 """What a network computes at once. Fixed: float32 results of other batch shapes differ in the last bits."""
 
 _BLOCKS_AHEAD = 2
+_BYTES_AHEAD = 256 << 20
+"""Of pictures that wait to be looked at; a block of large ones is read when the one before it is done with."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,12 @@ WHOLE = Share()
 
 def feature_blocks(
     extractor: FeatureExtractor, source: PictureSource, share: Share = WHOLE
-) -> Iterator[tuple[int, Features]]:
+) -> Generator[tuple[int, Features]]:
     """Yield the number of a block's first picture and the features of the block, for every block of the share.
 
-    Pictures are read ahead while the network computes, by one thread: `source` is asked for one block at a time and in
-    order. What it raises is raised here, at its block.
+    Pictures are read ahead while the network computes, by one thread, as far as memory is well spent on it: `source` is
+    asked for one block at a time and in order. What it raises is raised here, at its block. Whoever stops early closes
+    this, so that the thread is done when it goes on.
     """
     starts = iter(share.blocks(source.count))
 
@@ -56,14 +59,24 @@ def feature_blocks(
 
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as pool:
         ahead: deque[tuple[int, Future[Sequence[np.ndarray]]]] = deque()
+        largest = 0  # bytes of a block, of those seen
+
+        def read_ahead(blocks: int) -> None:
+            while len(ahead) < blocks and (first := next(starts, None)) is not None:
+                ahead.append((first, pool.submit(read, first)))
+
         try:
             while True:
-                while len(ahead) <= _BLOCKS_AHEAD and (first := next(starts, None)) is not None:
-                    ahead.append((first, pool.submit(read, first)))
+                read_ahead(1)
                 if not ahead:
                     return
-                first, pictures = ahead.popleft()
-                yield first, extractor(pictures.result())
+                first, pending = ahead.popleft()
+                pictures = pending.result()
+                largest = max(largest, sum(picture.nbytes for picture in pictures))
+                read_ahead(min(_BLOCKS_AHEAD, _BYTES_AHEAD // max(largest, 1)))
+                features = extractor(pictures)
+                del pictures, pending
+                yield first, features
         finally:
             # Whoever stops early does not wait for pictures that nobody will look at.
             for _, pending in ahead:

@@ -13,16 +13,10 @@ from torch import Tensor, nn
 from i2i.data.weight_files import read_script
 from i2i.errors import ModelError, one_line
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK
-from i2i.evaluation.features.network import (
-    Compute,
-    NetworkExtractor,
-    Prepare,
-    as_colour,
-    exact_float32,
-    sha256_of_parameters,
-)
+from i2i.evaluation.features.network import Compute, NetworkExtractor, Prepare, as_colour, sha256_of_parameters
 from i2i.evaluation.features.tensorflow_resize import tensorflow_resize
 from i2i.files import sha256_of_file
+from i2i.inference.runtime import exact_float32
 
 Function = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 """(N, 3, H, W) uint8 to vectors (N, D), or to vectors and logits (N, K); what torch-fidelity's extractors take too."""

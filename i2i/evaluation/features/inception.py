@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from i2i.data.weight_files import check_tensors, read_tensors
+from i2i.data.weight_files import read_fitting_tensors
 from i2i.evaluation.features.network import NetworkExtractor, as_colour
 from i2i.evaluation.features.tensorflow_resize import tensorflow_resize
 from i2i.files import sha256_of_file
@@ -221,10 +221,8 @@ def load_inception(path: Path) -> Inception:
     wanted: dict[str, Tensor] = {"fc.weight": network.fc.weight}
     for convolution in network.convolutions():
         wanted |= convolution.wanted()
-    found = read_tensors(path, wanted.keys())
-    check_tensors(
+    found = read_fitting_tensors(
         path,
-        found,
         wanted,
         network="the Inception of FID",
         instead="weights-inception-2015-12-05-6726825d.pth of torch-fidelity, or pytorch-fid's, which is the same",

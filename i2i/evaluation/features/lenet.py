@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from i2i.data.weight_files import check_tensors, read_tensors
+from i2i.data.weight_files import read_fitting_tensors
 from i2i.errors import DataError, ModelError
 from i2i.evaluation.features.network import NetworkExtractor
 from i2i.files import atomic_path, sha256_of_file
@@ -76,9 +76,8 @@ def load_lenet(path: Path) -> LeNet:
         raise ModelError(f"{path}: no such file of LeNet weights - give one, as lenet:FILE")
     network = LeNet()
     wanted = network.state_dict()
-    found = read_tensors(path, wanted.keys())
     layout = "the weights of a LeNet-5 for 32 pixels: convnet.c1, c3, c5 and fc.f6, f7"
-    check_tensors(path, found, wanted, network="LeNet-5", instead=layout, fitting=layout)
+    found = read_fitting_tensors(path, wanted, network="LeNet-5", instead=layout, fitting=layout)
     network.load_state_dict(found)
     return network.eval().requires_grad_(False)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from i2i.errors import DataError
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK
 from i2i.evaluation.features.protocol import Features
-from i2i.inference.runtime import numerics
+from i2i.inference.runtime import exact_float32, out_of_memory_as_help
 
 Prepare = Callable[[Tensor], Tensor]
 """Pictures (N, H, W, C) uint8, C 1 or 3, to what the network takes, (N, ...)."""
 Compute = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """What the network takes to vectors (N, D) and logits (N, K), or None where it has none."""
+
+_PREPARED_BYTES = 32 << 20
+"""Of pictures that are prepared at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,21 @@ class NetworkExtractor:
     compute: Compute = field(repr=False)
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> Features:
-        """Features of `pictures`; see :class:`~i2i.evaluation.features.protocol.FeatureExtractor`."""
+        """Features of `pictures`; see :class:`~i2i.evaluation.features.protocol.FeatureExtractor`.
+
+        Raises:
+            OutOfMemoryError: the device cannot hold pictures of this size.
+        """
         for position, picture in enumerate(pictures):
             _check_picture(picture, position)
         vectors = np.empty((len(pictures), self.width), np.float32)
         logits = None if self.classes is None else np.empty((len(pictures), self.classes), np.float32)
-        with torch.inference_mode(), exact_float32(self.device):
+        height, width = max((picture.shape[:2] for picture in pictures), key=math.prod, default=(0, 0))
+        with (
+            out_of_memory_as_help(len(pictures), height, width, f"shrink them or run {self.name} on the CPU"),
+            torch.inference_mode(),
+            exact_float32(self.device),
+        ):
             for positions, prepared in self._prepared_blocks(pictures):
                 found, scores = self._on_whole_block(prepared)
                 vectors[positions] = found
@@ -60,10 +72,13 @@ class NetworkExtractor:
             for position in range(start, min(start + PICTURES_PER_BLOCK, len(pictures))):
                 of_size.setdefault(pictures[position].shape, []).append(position)
             ready: dict[torch.Size, list[tuple[list[int], Tensor]]] = {}
-            for positions in of_size.values():
-                stacked = torch.from_numpy(np.stack([pictures[position] for position in positions]))
-                prepared = self.prepare(stacked.to(self.device))
-                ready.setdefault(prepared.shape[1:], []).append((positions, prepared))
+            for shape, positions in of_size.items():
+                # Large pictures by few: in preparation they are floats, and many times what they were.
+                few = max(1, _PREPARED_BYTES // math.prod(shape))
+                for group in (positions[at : at + few] for at in range(0, len(positions), few)):
+                    stacked = torch.from_numpy(np.stack([pictures[position] for position in group]))
+                    prepared = self.prepare(stacked.to(self.device))
+                    ready.setdefault(prepared.shape[1:], []).append((group, prepared))
             # Sizes that preparation made equal go through the network together.
             for parts in ready.values():
                 yield [place for places, _ in parts for place in places], torch.cat([tensor for _, tensor in parts])
@@ -80,20 +95,6 @@ class NetworkExtractor:
                 " - give a network that returns one vector a picture"
             )
         return found[:count].float().cpu().numpy(), None if scores is None else scores[:count].float().cpu().numpy()
-
-
-@contextlib.contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
-    """Full float32 whatever the process allows itself elsewhere: no autocast, no TF32, no bfloat16 products."""
-    precision = torch.get_float32_matmul_precision()
-    with torch.autocast(device.type, enabled=False), numerics(device, "fp32", deterministic=True):
-        if precision != "highest":
-            torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            if precision != "highest":
-                torch.set_float32_matmul_precision(precision)
 
 
 def sha256_of_parameters(network: nn.Module) -> str:

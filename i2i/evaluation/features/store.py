@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import json
 import logging
+import time
 import uuid
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +30,11 @@ _log = logging.getLogger(__name__)
 
 FORMAT_REVISION = 1
 """Goes up when what an extractor gives, or how it is written, changes under the same name and weights."""
+
+_LEFTOVERS = (".*.part", "made-*.npy", ".*-*.npy", ".*-*.npz")
+"""Unfinished vectors, those of pictures made anew, and what `atomic_path` writes to."""
+_LEFTOVER_SECONDS = 24 * 60 * 60
+"""Since it was last written to: whoever writes does so every few seconds."""
 
 
 def default_features_folder() -> Path:
@@ -63,6 +70,7 @@ class FeatureStore:
         Raises:
             StorageError: the folder cannot be written to.
         """
+        _remove_leftovers(self.folder)
         file = self.folder / f"made-{uuid.uuid4().hex}.npy" if key is None else self._vectors_file(key)
         return FeatureWriter(file, keep=key is not None, count=count, width=width)
 
@@ -89,6 +97,26 @@ class FeatureStore:
                 np.savez(file, mean=statistics.mean, covariance=statistics.covariance, count=statistics.count)
         except StorageError as error:
             _log.warning("feature statistics are not kept: %s", error)
+
+    def reach(self, key: str, neighbours: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """How far each vector kept under `key` reaches to its k-th neighbour, float64 (N,): as kept, else from
+        `compute`, and kept if the folder allows it."""
+        file = self.folder / f"{key}.reach-{neighbours}.npy"
+        try:
+            found = np.load(file, allow_pickle=False)
+            if found.ndim == 1 and found.dtype == np.float64:
+                return found
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, EOFError) as error:
+            _log.warning("neighbours of features %s are damaged and are looked for anew: %s", file, error)
+        found = compute()
+        try:
+            with atomic_path(file) as temporary, temporary.open("wb") as output:
+                np.save(output, found)
+        except StorageError as error:
+            _log.warning("neighbours of features are not kept: %s", error)
+        return found
 
     def _vectors_file(self, key: str) -> Path:
         return self.folder / f"{key}.npy"
@@ -162,6 +190,15 @@ class FeatureWriter:
             with contextlib.suppress(OSError):
                 self._file.unlink()
         return vectors
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote; the rest is no reason to stop."""
+    for pattern in _LEFTOVERS:
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    path.unlink()
 
 
 def _map_vectors(file: Path, count: int, width: int) -> np.ndarray | None:

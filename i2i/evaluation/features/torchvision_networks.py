@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.core.losses.perceptual import IMAGENET_DEVIATION, IMAGENET_MEAN
-from i2i.data.weight_files import check_tensors, read_tensors
+from i2i.data.weight_files import read_fitting_tensors
 from i2i.evaluation.features.network import NetworkExtractor, as_colour
 from i2i.evaluation.features.tensorflow_resize import tensorflow_resize
 from i2i.files import sha256_of_file
@@ -107,9 +107,8 @@ def load_torchvision_network(name: str, path: Path) -> ClassifyingNetwork:
     with torch.device("meta"):
         network = entry.build()
     wanted = network.state_dict()
-    found = read_tensors(path, wanted.keys())
     layout = f"the weights of torchvision's {name}"
-    check_tensors(path, found, wanted, network=entry.title, instead=layout, fitting=layout)
+    found = read_fitting_tensors(path, wanted, network=entry.title, instead=layout, fitting=layout)
     network.load_state_dict({key: tensor.float() for key, tensor in found.items()}, assign=True)
     return network.eval().requires_grad_(False)
 

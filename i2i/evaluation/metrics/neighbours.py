@@ -44,7 +44,11 @@ class DensityCoverage:
 
 
 def precision_recall(
-    real: np.ndarray, fake: np.ndarray, *, neighbours: int = PRECISION_RECALL_NEIGHBOURS
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    neighbours: int = PRECISION_RECALL_NEIGHBOURS,
+    real_reach: np.ndarray | None = None,
 ) -> PrecisionRecall:
     """Improved precision and recall, with Euclidean distances in float64.
 
@@ -52,6 +56,7 @@ def precision_recall(
         real: features (N, D), float, in memory or memory-mapped; bounded memory, a time of N^2 + M^2 + N M.
         fake: features (M, D) of the same width.
         neighbours: k; the centre itself does not count.
+        real_reach: `squared_reach` of `real` and k, where it is known: N^2 of the time.
 
     Raises:
         DataError: a set of no more than k vectors, or features that are not finite.
@@ -60,7 +65,7 @@ def precision_recall(
     Source: Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2. Balls are closed.
     """
     space = _Space.of(real, fake, neighbours)
-    real_edges, fake_edges = space.squared_edges(real), space.squared_edges(fake)
+    real_edges, fake_edges = space.squared_edges(real, real_reach), space.squared_edges(fake)
     in_real, in_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
     for rows, columns, distances in space.squared_distances(real, fake):
         in_real[columns] |= (distances <= real_edges[rows, None]).any(axis=0)
@@ -69,7 +74,11 @@ def precision_recall(
 
 
 def density_coverage(
-    real: np.ndarray, fake: np.ndarray, *, neighbours: int = DENSITY_COVERAGE_NEIGHBOURS
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    neighbours: int = DENSITY_COVERAGE_NEIGHBOURS,
+    real_reach: np.ndarray | None = None,
 ) -> DensityCoverage:
     """Density and coverage, which one outlier among the real pictures does not spoil as it does precision and recall.
 
@@ -77,6 +86,7 @@ def density_coverage(
         real: features (N, D), float, in memory or memory-mapped; bounded memory, a time of N^2 + N M.
         fake: features (M, D) of the same width.
         neighbours: k; the centre itself does not count.
+        real_reach: as for `precision_recall`.
 
     Raises:
         DataError: a set of no more than k vectors, or features that are not finite.
@@ -86,13 +96,25 @@ def density_coverage(
     `precision_recall`; the authors' program takes open ones, which differs only for points on an edge.
     """
     space = _Space.of(real, fake, neighbours)
-    edges = space.squared_edges(real)
+    edges = space.squared_edges(real, real_reach)
     inside, covered = 0, np.zeros(len(real), bool)
     for rows, _, distances in space.squared_distances(real, fake):
         within = distances <= edges[rows, None]
         inside += int(np.count_nonzero(within))
         covered[rows] |= within.any(axis=1)
     return DensityCoverage(density=inside / (neighbours * len(fake)), coverage=float(covered.mean()))
+
+
+def squared_reach(real: np.ndarray, neighbours: int) -> np.ndarray:
+    """Squared distance of every vector of `real` (N, D) from its k-th nearest other one, float64 (N,).
+
+    It depends on the real set alone, so one who measures several made sets computes it once.
+
+    Raises:
+        DataError: no more than k vectors, or features that are not finite.
+        ValueError: not a two-dimensional array, or k below 1.
+    """
+    return _Space.of(real, real, neighbours).squared_reach(real)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +142,15 @@ class _Space:
         )
         return cls(origin=origin, slack=_EDGE_OF_LENGTH * longest, neighbours=neighbours)
 
-    def squared_edges(self, points: np.ndarray) -> np.ndarray:
+    def squared_edges(self, points: np.ndarray, reach: np.ndarray | None = None) -> np.ndarray:
         """Up to which squared distance from each point its ball reaches, (N,): to the k-th nearest other point."""
+        reach = self.squared_reach(points) if reach is None else reach
+        if reach.shape != (len(points),):
+            raise ValueError(f"reaches have the shape {reach.shape}; needs ({len(points)},)")
+        return reach * (1 + _EDGE) + self.slack
+
+    def squared_reach(self, points: np.ndarray) -> np.ndarray:
+        """Squared distance of each point from the k-th nearest other one, (N,)."""
         nearest = np.full((len(points), self.neighbours), np.inf)
         for start, x in blocks(points):
             x = x - self.origin
@@ -134,7 +163,7 @@ class _Space:
                 distances = _squared_distances(x, y - self.origin)
                 _keep_nearest(nearest, rows, distances)
                 _keep_nearest(nearest, slice(rows.stop + offset, rows.stop + offset + len(y)), distances.T)
-        return nearest.max(axis=1) * (1 + _EDGE) + self.slack
+        return nearest.max(axis=1)
 
     def squared_distances(self, a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """(rows of a, rows of b, their squared distances) block by block."""

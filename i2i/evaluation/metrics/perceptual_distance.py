@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from i2i.core.losses.perceptual import IMAGENET_DEVIATION, IMAGENET_MEAN, FrozenFeatures
 from i2i.errors import DataError, ModelError
+from i2i.inference.runtime import exact_float32, out_of_memory_as_help
 
 BackboneName = Literal["alexnet", "vgg16"]
 LPIPSVersion = Literal["0.1", "0.0"]
@@ -135,14 +136,19 @@ class PerceptualDistance(FrozenFeatures):
 
         Raises:
             DataError: pictures too small for the network.
+            OutOfMemoryError: the device cannot hold pictures of this size.
             ValueError: pictures of different size.
         """
-        device = self.mean.device
-        a, b = (
-            torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
-            for picture in (np.ascontiguousarray(first), np.ascontiguousarray(second))
-        )
-        return float(self(a, b))
+        device, (height, width) = self.mean.device, first.shape[:2]
+        with (
+            out_of_memory_as_help(2, height, width, "shrink them, leave lpips out or run it on the CPU"),
+            exact_float32(device),
+        ):
+            a, b = (
+                torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
+                for picture in (np.ascontiguousarray(first), np.ascontiguousarray(second))
+            )
+            return float(self(a, b))
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         """The tapped maps (N, C, h, w), each position's vector brought to length 1."""

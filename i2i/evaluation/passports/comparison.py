@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from i2i.errors import UsageError
-from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, passport_fields
+from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, Setting, passport_fields
 
 _HASH_DIGITS = 8
-_Value = str | int | float | None
+_Value = Setting | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class Comparison:
     only_second: Sequence[str]
     ignored: Mapping[str, str]
     """Fields of the passports that differ and were told to be passed over: both values, in words."""
+    run_differently: Mapping[str, str]
+    """Settings of the models that differ, which no passport forbids: both values, in words."""
 
     def to_json(self) -> dict[str, Any]:
         """A dict that JSON can hold."""
@@ -73,6 +75,7 @@ class Comparison:
             "only_first": list(self.only_first),
             "only_second": list(self.only_second),
             "ignored": dict(self.ignored),
+            "run_differently": dict(self.run_differently),
         }
 
 
@@ -114,12 +117,18 @@ def compare_sheets(first: FigureSheet, second: FigureSheet, *, ignore: Sequence[
                 refused.setdefault(said, []).append(mine.name)
     if refused:
         raise UsageError(_refusal(refused, len(pairs)))
+    settings = first.subject.settings, second.subject.settings
     mine, others = ({figure.name for figure in sheet.figures} for sheet in (first, second))
     return Comparison(
         figures=[ComparedFigure(first=one, second=other) for one, other in pairs],
         only_first=[figure.name for figure in first.figures if figure.name not in others],
         only_second=[figure.name for figure in second.figures if figure.name not in mine],
         ignored=ignored,
+        run_differently={
+            name: f"{name} is {_shown(settings[0].get(name))} and {_shown(settings[1].get(name))}"
+            for name in dict.fromkeys([*settings[0], *settings[1]])
+            if settings[0].get(name) != settings[1].get(name)
+        },
     )
 
 

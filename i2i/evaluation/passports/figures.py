@@ -30,6 +30,9 @@ QUANTISATION = "8 bits, made pictures rounded to the nearest level"
 
 _FORMAT = 1
 
+Setting = str | bool | int | float
+"""A value of a setting that a model was run with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Passport:
@@ -51,6 +54,8 @@ class Passport:
     """Of the latents that pictures were made from; what a metric draws itself is among its parameters."""
     data_sha256: str | None = None
     """Of the real pictures' content."""
+    source_sha256: str | None = None
+    """Of the content of what the made pictures were made of: a translator's or an upscaler's input."""
     parameters: Mapping[str, str | int | float] = field(default_factory=dict)
     """The metric's own: kernel, number and size of subsets, neighbours, splits."""
     code_version: str | None = CODE_VERSION
@@ -93,6 +98,16 @@ class Subject:
     step: int | None = None
     images: int | None = None
     """Pictures seen in training."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """How a model was run, by name ("precision", "runner", "strength", "consistent"), and what it got ("data")."""
+
+    def is_as_trained(self, strength: float = 1.0) -> bool:
+        """Whether the model was run as it is by default: with its whole strength, and what it makes not corrected.
+
+        Args:
+            strength: what counts as the whole of it, for a file that holds a network of less.
+        """
+        return self.settings.get("strength", 1.0) == strength and not self.settings.get("consistent", False)
 
 
 @dataclass(frozen=True, kw_only=True)

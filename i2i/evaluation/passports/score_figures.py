@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+
+import numpy as np
 
 from i2i.evaluation.measures import FIGURES
 from i2i.evaluation.paired import PairedScores, Score
@@ -10,12 +13,21 @@ from i2i.evaluation.passports.figures import Figure, Passport
 from i2i.evaluation.upscaling import PROTOCOLS, UpscalingScores
 
 
-def paired_figures(scores: PairedScores, truth_sha256: Mapping[str, str | None], split: str = "test") -> list[Figure]:
+def paired_figures(
+    scores: PairedScores,
+    truth_sha256: Mapping[str, str | None],
+    *,
+    source_sha256: Mapping[str, str | None],
+    mean_pictures: Mapping[str, np.ndarray],
+    split: str = "test",
+) -> list[Figure]:
     """PSNR and L1 of the model in each direction (``psnr_AtoB``), and of the baselines (``psnr_untranslated_AtoB``).
 
     Args:
         scores: of a translator.
         truth_sha256: content hash of the true pictures, by direction.
+        source_sha256: content hash of the pictures that were translated, by direction.
+        mean_pictures: those that the baseline was, by domain ("a", "b").
         split: which half of the data they are.
     """
     figures: list[Figure] = []
@@ -25,7 +37,10 @@ def paired_figures(scores: PairedScores, truth_sha256: Mapping[str, str | None],
             ("_untranslated", ", untranslated", found.untranslated),
             ("_mean_picture", ", mean picture", found.mean_picture),
         ]
+        mean = mean_pictures.get(direction[-1].lower())
+        of_mean = {} if mean is None else {"mean_picture_sha256": hashlib.sha256(mean.tobytes()).hexdigest()}
         for name, label, score in makers:
+            is_mean = name == "_mean_picture"
             for metric, value in () if score is None else (("psnr", score.psnr_db), ("l1", score.l1_levels)):
                 kind = FIGURES[metric]
                 figures.append(
@@ -41,6 +56,9 @@ def paired_figures(scores: PairedScores, truth_sha256: Mapping[str, str | None],
                             real_count=scores.pictures,
                             fake_count=scores.pictures,
                             data_sha256=truth_sha256.get(direction),
+                            # A mean picture is the same for every source.
+                            source_sha256=None if is_mean else source_sha256.get(direction),
+                            parameters=of_mean if is_mean else {},
                         ),
                     )
                 )
@@ -48,7 +66,7 @@ def paired_figures(scores: PairedScores, truth_sha256: Mapping[str, str | None],
 
 
 def upscaling_figures(
-    scores: UpscalingScores, truth_sha256: str | None, *, low_sha256: str, split: str = "test"
+    scores: UpscalingScores, truth_sha256: str | None, *, low_sha256: str | None, split: str = "test"
 ) -> list[Figure]:
     """Every protocol's mean for the model (``psnr_y``) and for bicubic enlargement (``psnr_y_bicubic``).
 
@@ -73,11 +91,11 @@ def upscaling_figures(
                 real_count=count,
                 fake_count=count,
                 data_sha256=truth_sha256,
+                source_sha256=low_sha256,
                 parameters={
                     "protocol": protocol.definition,
                     "scale": scores.scale,
                     "border_pixels": scores.border_pixels,
-                    "low_sha256": low_sha256,
                 },
             ),
         )

@@ -42,7 +42,8 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
     lines += [f"+- {kind}" for kind in dict.fromkeys(kinds)]
     for name, only in zip(names, (comparison.only_first, comparison.only_second), strict=True):
         lines += [f"only in {name}: {', '.join(only)}"] if only else []
-    return "\n".join([*lines, *(f"ignored: {said}" for said in comparison.ignored.values())])
+    lines += [f"ignored: {said}" for said in comparison.ignored.values()]
+    return "\n".join([*lines, *(f"note: {said}" for said in comparison.run_differently.values())])
 
 
 def shown(figure: Figure) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from i2i.errors import DataError
-from i2i.evaluation.pictures.sources import PictureSource
+from i2i.evaluation.pictures.sources import Given, PictureSource
 from i2i.inference.generation.generate import drawn_series
 from i2i.inference.image_model import ImageModel
 from i2i.inference.latent_model import BLOCK, LatentModel
@@ -61,6 +61,11 @@ class TranslatedPictures:
     def description(self) -> str:
         """See :class:`i2i.evaluation.pictures.sources.PictureSource`."""
         return f"{self.model.name} of {self.model.path or 'a model'} from {self.source.description}"
+
+    @property
+    def given(self) -> Given:
+        """See :class:`i2i.evaluation.pictures.sources.MadeOfOthers`."""
+        return Given(source=self.source, scale=self.model.entry_point.scale)
 
     def pictures(self, first: int, last: int) -> Sequence[np.ndarray]:
         """See :class:`i2i.evaluation.pictures.sources.PictureSource`.

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,30 @@ class PictureSource(Protocol):
     def pictures(self, first: int, last: int) -> Sequence[np.ndarray]:
         """Pictures `first` to `last` - 1, each (H, W, C) uint8 with C 1 or 3, of any sizes; the same at every call."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a model got, to make the pictures of a source of it one by one."""
+
+    source: PictureSource
+    scale: int = 1
+    """By which it enlarges them."""
+
+
+@runtime_checkable
+class MadeOfOthers(Protocol):
+    """A source whose pictures a model makes of other ones."""
+
+    @property
+    def given(self) -> Given | None:
+        """What it makes them of; None where it makes them of nothing, or they are not made."""
+        ...
+
+
+def given_to(source: PictureSource) -> Given | None:
+    """What the pictures of `source` are made of; None where they are made of nothing, or not made."""
+    return source.given if isinstance(source, MadeOfOthers) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +133,12 @@ class FirstOf:
     @cached_property
     def _sha256(self) -> str:
         return sha256_of_pictures(self.source.pictures(number, number + 1)[0] for number in range(self.count))
+
+    @property
+    def given(self) -> Given | None:
+        """See :class:`MadeOfOthers`."""
+        whole = given_to(self.source)
+        return None if whole is None else replace(whole, source=at_most(whole.source, self.count))
 
     def pictures(self, first: int, last: int) -> Sequence[np.ndarray]:
         """See :class:`PictureSource`."""

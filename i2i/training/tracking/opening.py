@@ -31,7 +31,11 @@ def open_sinks(settings: TrackingSettings, run_folder: Path, message: Callable[[
         if importlib.util.find_spec("wandb") is None:
             message("wandb is not installed: metrics stay in the run folder (pip install wandb)")
         else:
-            if mode == "offline" and settings.wandb != "offline":
+            if mode == "offline" and settings.wandb == "online":
+                message(
+                    "wandb: no key, so this run is recorded offline - run: wandb login, or set tracking.wandb=offline"
+                )
+            elif mode == "offline" and settings.wandb == "auto":
                 _say_once("wandb: no key, recorded offline in the run (tracking.wandb=disabled: not at all)", message)
             sinks.append(WandbSink(Path(run_folder), settings.project, mode, settings.upload_model, message))
     if settings.tensorboard:

@@ -40,8 +40,11 @@ def _stays(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     something else and takes no step. So it is when an evaluation was cut off: the next attempt begins with it."""
     if other["attempt"] == row["attempt"]:
         return True
-    taken = any(name.startswith("loss/") for name in row["values"])
-    return not taken and not other["values"].keys() <= row["values"].keys()
+    return not _takes_a_step(row) and not other["values"].keys() <= row["values"].keys()
+
+
+def _takes_a_step(row: Mapping[str, Any]) -> bool:
+    return any(name.startswith("loss/") for name in row["values"])
 
 
 def read_alarms(run_folder: Path) -> list[dict[str, Any]]:
@@ -53,7 +56,9 @@ def read_alarms(run_folder: Path) -> list[dict[str, Any]]:
     """
     begun: dict[int, int] = {}
     for row in all_rows(Path(run_folder) / METRICS_FILE):
-        begun.setdefault(row["attempt"], row["step"])
+        # One that begins with the evaluation that the one before it owed has not done that step anew.
+        if _takes_a_step(row):
+            begun.setdefault(row["attempt"], row["step"])
     return [
         row
         for row in all_rows(Path(run_folder) / ALARMS_FILE, _parse_alarm)

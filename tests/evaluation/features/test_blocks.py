@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from i2i.errors import DataError
+from i2i.evaluation.features import blocks as blocks_module
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK, Share, feature_blocks
 from i2i.evaluation.features.protocol import Features
 
@@ -70,9 +72,27 @@ def test_whoever_stops_early_reads_no_more() -> None:
     source = Numbered(100 * PICTURES_PER_BLOCK)
     blocks = feature_blocks(Counting(), source)
     next(blocks)
-    blocks.close()  # type: ignore[attr-defined]
+    blocks.close()
     assert 1 <= len(source.asked) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+# A block of these pictures has 32 * 4 bytes.
+@pytest.mark.parametrize(("bytes_ahead", "most"), [(1 << 20, 2), (2 * 128, 2), (2 * 128 - 1, 1), (127, 0)])
+def test_no_more_is_read_ahead_than_memory_is_given(
+    monkeypatch: pytest.MonkeyPatch, bytes_ahead: int, most: int
+) -> None:
+    monkeypatch.setattr(blocks_module, "_BYTES_AHEAD", bytes_ahead)
+    source, held = Numbered(8 * PICTURES_PER_BLOCK), []
+
+    class Slow(Counting):
+        def __call__(self, pictures: Sequence[np.ndarray]) -> Features:
+            time.sleep(0.05)  # in which the other thread reads whatever it may
+            held.append(len(source.asked) - len(held) - 1)
+            return super().__call__(pictures)
+
+    assert len(list(feature_blocks(Slow(), source))) == 8
+    assert max(held) == most
 
 
 @pytest.mark.parametrize(("index", "count"), [(-1, 2), (2, 2), (0, 0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from i2i.errors import DataError
+from i2i.errors import DataError, OutOfMemoryError
+from i2i.evaluation.features import network as network_module
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK
-from i2i.evaluation.features.network import NetworkExtractor, as_colour, exact_float32, sha256_of_parameters
+from i2i.evaluation.features.network import NetworkExtractor, as_colour, sha256_of_parameters
 from i2i.evaluation.features.tensorflow_resize import tensorflow_resize
+from i2i.inference.runtime import exact_float32
 
 SIZES = ((5, 9), (8, 8), (16, 3))
 
@@ -85,6 +88,35 @@ def test_the_network_always_sees_whole_blocks() -> None:
     network.seen.clear()
     extractor(network)(pictures([(4, 4), (4, 6), (4, 4)]))
     assert network.seen == [(PICTURES_PER_BLOCK, 3, 4, 4), (PICTURES_PER_BLOCK, 3, 4, 6)]
+
+
+@pytest.mark.parametrize(("bytes_at_once", "at_once"), [(16 * 16 * 3 * 5, [5, 5, 2]), (1, [1] * 12)])
+def test_large_pictures_are_prepared_by_few_and_give_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, bytes_at_once: int, at_once: list[int]
+) -> None:
+    many = pictures([(16, 16)] * 12)
+    expected = extractor(network := Small(), 12)(many)
+    monkeypatch.setattr(network_module, "_PREPARED_BYTES", bytes_at_once)
+    small, prepared = extractor(network, 12), []
+
+    def watched(some: Tensor) -> Tensor:
+        prepared.append(len(some))
+        return small.prepare(some)
+
+    network.seen.clear()
+    found = replace(small, prepare=watched)(many)
+    assert prepared == at_once and len(network.seen) == 1
+    assert found.vectors.tobytes() == expected.vectors.tobytes()
+    assert found.logits is not None and expected.logits is not None
+    assert found.logits.tobytes() == expected.logits.tobytes()
+
+
+def test_want_of_memory_names_the_pictures() -> None:
+    def short(prepared: Tensor) -> tuple[Tensor, Tensor | None]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    with pytest.raises(OutOfMemoryError, match=r"for 2 pictures of 9x5 pixels - shrink them or run small on the CPU"):
+        replace(extractor(Small()), compute=short)(pictures([(4, 4), (5, 9)]))
 
 
 def test_no_pictures() -> None:

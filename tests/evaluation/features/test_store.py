@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +75,21 @@ def test_nothing_half_written_stays(tmp_path: Path) -> None:
     assert store.vectors(KEY, count=100, width=3) is None
 
 
+def test_what_killed_processes_left_goes_after_a_day(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    write(store, KEY, vectors(2))
+    store.keep_statistics(KEY, FeatureStatistics.of(vectors(5)))
+    left = [f".{KEY}.0f.part", "made-0f.npy", f".{KEY}-x1.npy", f".{KEY}.statistics-x1.npz"]
+    for name in left:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "made-young.npy").write_bytes(b"x")
+    for name in [*left, f"{KEY}.npy", f"{KEY}.statistics.npz"]:
+        os.utime(tmp_path / name, (0, time.time() - 90_000))
+    with store.writer(None, count=1, width=1):
+        assert {f"{KEY}.npy", f"{KEY}.statistics.npz", "made-young.npy"} < set(names(tmp_path))
+        assert not set(left) & set(names(tmp_path))
+
+
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_damaged_files_are_made_anew(tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     store, content = FeatureStore(tmp_path), vectors(40)
@@ -125,6 +142,18 @@ def test_statistics_come_back_to_the_last_bit(tmp_path: Path) -> None:
     assert found is not None and found.count == 50
     assert found.mean.tobytes() == statistics.mean.tobytes()
     assert found.covariance.tobytes() == statistics.covariance.tobytes()
+
+
+def test_reaches_come_back_to_the_last_bit_or_are_made_anew(tmp_path: Path) -> None:
+    store, reach = FeatureStore(tmp_path), np.random.default_rng(0).random(7)
+    assert store.reach(KEY, 3, lambda: reach) is reach
+    again = store.reach(KEY, 3, lambda: reach * 2)
+    assert again.tobytes() == reach.tobytes()
+    assert store.reach(KEY, 5, lambda: reach * 2).tolist() == (reach * 2).tolist(), "of other neighbours"
+    for damage in (b"", b"nonsense"):
+        for file in tmp_path.glob("*.reach-3.npy"):
+            file.write_bytes(damage)
+        assert store.reach(KEY, 3, lambda: reach * 4).tolist() == (reach * 4).tolist()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

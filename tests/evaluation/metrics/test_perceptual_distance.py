@@ -81,6 +81,18 @@ class TestDistance:
         assert distance.between(first, second) == pytest.approx(float(distance(*tensors)), rel=1e-5)
         assert distance.between(first, first.copy()) == 0
 
+    def test_is_that_of_float32_whatever_the_process_allows_itself(self, name: BackboneName) -> None:
+        distance = loaded(name)
+        first, second = np.random.default_rng(0).integers(0, 256, (2, 40, 37, 3), dtype=np.uint8)
+        expected, before = distance.between(first, second), torch.get_float32_matmul_precision()
+        try:
+            torch.set_float32_matmul_precision("medium")
+            with torch.autocast("cpu", torch.bfloat16):
+                assert distance.between(first, second) == expected
+            assert torch.get_float32_matmul_precision() == "medium"
+        finally:
+            torch.set_float32_matmul_precision(before)
+
     def test_least_size(self, name: BackboneName) -> None:
         distance = loaded(name)
         least = distance.minimum_pixels

@@ -10,7 +10,7 @@ import pytest
 
 from i2i.errors import UsageError
 from i2i.evaluation.passports.comparison import compare_sheets, passport_differences
-from i2i.evaluation.passports.figures import Figure, FigureSheet, Interval, Passport, Subject, sheet_of
+from i2i.evaluation.passports.figures import Figure, FigureSheet, Interval, Passport, Setting, Subject, sheet_of
 from i2i.evaluation.passports.tables import comparison_table, figure_table
 
 BASE = Passport(
@@ -19,13 +19,13 @@ BASE = Passport(
 )  # fmt: skip
 OTHERS: Mapping[str, Any] = {
     "metric": "kid", "extractor": "vgg16", "weights_sha256": "b" * 64, "preprocessing": "crop", "quantisation": None,
-    "split": "test", "real_count": 101, "fake_count": 51, "seed": 1, "data_sha256": "e" * 64,
+    "split": "test", "real_count": 101, "fake_count": 51, "seed": 1, "data_sha256": "e" * 64, "source_sha256": "c" * 64,
     "parameters": {"splits": 5}, "code_version": "i2i 9",
 }  # fmt: skip
 
 
-def sheet(*figures: Figure) -> FigureSheet:
-    return sheet_of(Subject(description="test"), figures)
+def sheet(*figures: Figure, **settings: Setting) -> FigureSheet:
+    return sheet_of(Subject(description="test", settings=settings), figures)
 
 
 def fid(value: float, half_width: float | None = None, **changes: Any) -> Figure:
@@ -102,6 +102,18 @@ def test_tables() -> None:
 def test_a_difference_too_small_to_show_makes_nothing_better() -> None:
     comparison = compare_sheets(sheet(fid(1.0)), sheet(fid(1.0000001)))
     assert comparison_table(comparison, ("a", "b")).splitlines()[1].split() == ["FID", "1.000", "1.000", "+0.000"]
+
+
+def test_models_that_were_run_differently_are_said_to_be() -> None:
+    first = sheet(fid(1), precision="fp32", strength=1.0, data="x")
+    second = sheet(fid(2), precision="fp32", strength=0.5, consistent=True, data="x")
+    comparison = compare_sheets(first, second)
+    assert comparison_table(comparison, ("a", "b")).splitlines()[2:] == [
+        "note: strength is 1.0 and 0.5",
+        "note: consistent is nothing and True",
+    ]
+    assert list(comparison.to_json()["run_differently"]) == ["strength", "consistent"]
+    assert not compare_sheets(first, first).run_differently
 
 
 def test_what_cannot_be_compared() -> None:

@@ -38,7 +38,11 @@ def figure(name: str = "fid", value: float = 12.5, **passport: Any) -> Figure:
     )
 
 
-SHEET = sheet_of(Subject(description="run, step 3", model="a.safetensors", sha256="ab", step=3, images=30), [figure()])
+SUBJECT = Subject(
+    description="run, step 3", model="a.safetensors", sha256="ab", step=3, images=30,
+    settings={"precision": "bf16", "strength": 0.5, "consistent": True},
+)  # fmt: skip
+SHEET = sheet_of(SUBJECT, [figure()])
 
 
 def test_a_sheet_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -49,6 +53,29 @@ def test_a_sheet_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (read.subject, read.created, list(read.figures)) == (sheet.subject, sheet.created, list(sheet.figures))
     replace(SHEET, figures=(figure(value=math.nan),)).write(tmp_path / "sheet.json")
     assert math.isnan(FigureSheet.read(tmp_path / "sheet.json").figures[0].value)
+
+
+def test_settings_come_back_as_what_they_were(tmp_path: Path) -> None:
+    SHEET.write(tmp_path / "sheet.json")
+    settings = FigureSheet.read(tmp_path / "sheet.json").subject.settings
+    assert [(name, type(value)) for name, value in settings.items()] == [
+        ("precision", str), ("strength", float), ("consistent", bool),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "strength", "expected"),
+    [
+        ({}, 1.0, True),
+        ({"precision": "bf16", "runner": "onnx"}, 1.0, True),
+        ({"strength": 1, "consistent": False}, 1.0, True),
+        ({"strength": 0.5}, 1.0, False),
+        ({"strength": 0.5}, 0.5, True),
+        ({"consistent": True}, 1.0, False),
+    ],
+)
+def test_whether_a_model_was_run_as_it_was_trained(settings: Any, strength: float, expected: bool) -> None:
+    assert Subject(description="", settings=settings).is_as_trained(strength) is expected
 
 
 def test_a_sheet_is_plain_json(tmp_path: Path) -> None:

@@ -39,5 +39,6 @@ def test_translations_are_made_one_by_one(tmp_path: Path) -> None:
     assert [one.shape for one in made] == [(12, 12, 3), (16, 16, 3)]
     assert (made[0] == (104, 50, 20)).all()
     assert source.count == 3 and source.sha256 is None
+    assert source.given.source is mixed and source.given.scale == 1
     with pytest.raises(DataError, match="picture 1 is grey"):
         TranslatedPictures(model=model, source=noise(2, 1, channels=1)).pictures(1, 2)
