@@ -58,11 +58,17 @@ def _figure_rows(history: FigureHistory) -> str:
     label = html.escape(newest.label)
     weakened = "" if history.subject.is_as_trained() else run_with(history.subject)
     return (
-        f'<tr><th scope="row">{label}{small(direction)}{small(weakened)}</th>'
+        f'<tr><th scope="row">{label}{small(direction)}{small(_counts_words(history.passport))}{small(weakened)}</th>'
         f"<td>{value_html(newest, name)}{small(_step_words(history.subject))}</td><td>{best}</td></tr>"
         f'<tr class="passport"><td colspan="3"><details><summary>Passport<span class="unseen"> of {label}</span>'
         f"</summary>{passport}</details></td></tr>"
     )
+
+
+def _counts_words(passport: Mapping[str, Any]) -> str:
+    """What tells figures of one name apart at first sight: how many pictures they are of."""
+    counts = ((passport.get("fake_count"), "made"), (passport.get("real_count"), "real"))
+    return ", ".join(f"{count:,} {which}" for count, which in counts if count is not None)
 
 
 def value_html(figure: Figure, name: ScoreName) -> str:

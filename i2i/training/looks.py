@@ -65,6 +65,7 @@ def evaluate(run: Run) -> None:
     if evaluation is None:
         return
     started = time.monotonic()
+    run.progress.message(f"step {engine.step}: evaluating")
     try:
         figures = evaluation.figures(engine, run.stop)
     except Exception as error:  # whatever goes wrong there: want of memory, a disk, numbers without a decomposition
