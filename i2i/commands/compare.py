@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from i2i.errors import DataError
+from i2i.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from i2i.evaluation.passports.figures import FigureSheet
 
 
 def run(first: Path, second: Path, *, ignore: Sequence[str] = (), json: bool = False) -> None:
-    """Compare the figures of two files that `i2i evaluate -o` wrote, or of the newest evaluations of two runs.
+    """Compare the figures of two files that `i2i evaluate -o` wrote, or of two runs.
+
+    Of a run with several evaluations that newest one is taken that was made like one of the other's.
 
     Args:
         ignore: fields of the passports that may differ.
@@ -28,8 +32,8 @@ def run(first: Path, second: Path, *, ignore: Sequence[str] = (), json: bool = F
     from i2i.evaluation.passports.comparison import compare_sheets
     from i2i.evaluation.passports.tables import comparison_table
 
-    sheets = _sheet_at(first), _sheet_at(second)
     fields = [field.strip() for words in ignore for field in words.split(",") if field.strip()]
+    sheets = _newest_alike(_sheets_at(first), _sheets_at(second), fields)
     comparison = compare_sheets(*sheets, ignore=fields)
     if json:
         about = {"first": str(first), "second": str(second)}
@@ -41,12 +45,27 @@ def run(first: Path, second: Path, *, ignore: Sequence[str] = (), json: bool = F
     typer.echo(comparison_table(comparison, (str(first), str(second))))
 
 
-def _sheet_at(path: Path) -> FigureSheet:
+def _newest_alike(
+    mine: Sequence[FigureSheet], others: Sequence[FigureSheet], ignore: Sequence[str]
+) -> tuple[FigureSheet, FigureSheet]:
+    """The newest two sheets that compare; where none do, the newest of each: what is said of those is of use."""
+    from i2i.evaluation.passports.comparison import compare_sheets
+
+    pairs = sorted(itertools.product(mine, others), key=lambda pair: sorted(sheet.created for sheet in pair))
+    for pair in reversed(pairs):
+        with contextlib.suppress(UsageError):
+            compare_sheets(*pair, ignore=ignore)
+            return pair
+    return mine[-1], others[-1]
+
+
+def _sheets_at(path: Path) -> Sequence[FigureSheet]:
+    """The sheet in a file, or all of a run, the newest last."""
     from i2i.evaluation.passports.figures import EVALUATIONS_FOLDER, FigureSheet, read_sheets
 
     if not path.is_dir():
-        return FigureSheet.read(path)
+        return [FigureSheet.read(path)]
     sheets = read_sheets(path)
     if not sheets:
         raise DataError(f"{path}: has no evaluation in {EVALUATIONS_FOLDER} - run: i2i evaluate --model {path}")
-    return sheets[-1]
+    return sheets

@@ -80,6 +80,8 @@ def assess(
     """
     names = parse_metrics(metrics)
     check(names, extractor, perceptual)
+    if "is" in names and fake.count < SPLITS:
+        raise DataError(f"Inception Score: {fake.count} pictures are fewer than its {SPLITS} splits - make more")
     team = Team(share=share, gather=collect or alone)
     counterparts = [name for name in names if METRICS[name].needs == "counterparts"]
     if counterparts and real.count != fake.count:

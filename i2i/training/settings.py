@@ -159,7 +159,7 @@ class EvaluationSettings:
             given = figure_names(self.measured)
             kind = self.kind_of_best
             if kind is None or kind.name not in given:
-                there = f"these give {', '.join(given)}" if given else "these give none that could"
+                there = f"these give {', '.join(given)}" if given else "add one, such as fid"
                 raise ValueError(f"best is {self.best!r}, which none of the metrics gives; {there}")
             if kind.higher_is_better is None:
                 raise ValueError(f"best is {self.best!r}, of which neither more nor less is better - name another")

@@ -80,3 +80,23 @@ def test_runs_stand_for_their_newest_evaluation(tmp_path: Path, capsys: pytest.C
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "three")]) == 4
     assert "three: has no evaluation in evaluations - run: i2i evaluate --model" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "nothing.json")]) == 4
+
+
+def test_of_runs_those_evaluations_are_taken_that_were_made_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"one": ((0.5, 1000), (0.3, 500)), "two": ((0.4, 1000), (0.6, 2000))}
+    for run, values in made.items():
+        for day, (value, count) in enumerate(values, start=1):
+            sheet = written(tmp_path / run / EVALUATIONS_FOLDER / f"{day}.json", value, fake_count=count)
+            replace(sheet, created=f"2026-01-0{day}T00:00:00+00:00").write(
+                tmp_path / run / EVALUATIONS_FOLDER / f"{day}.json"
+            )
+    words = ["compare", str(tmp_path / "one"), str(tmp_path / "two")]
+    assert main([*words, "--json"]) == 0
+    (figure,) = json.loads(capsys.readouterr().out)["figures"]
+    assert (figure["first"], figure["second"]) == (0.5, 0.4)
+    # Where their number may differ, the newest do.
+    assert main([*words, "--json", "--ignore", "fake_count"]) == 0
+    (figure,) = json.loads(capsys.readouterr().out)["figures"]
+    assert (figure["first"], figure["second"]) == (0.3, 0.6)
