@@ -299,9 +299,9 @@ class TestRefusals:
                 assess([metric], noise(40, 1), noise(1, 2), extractor=EXTRACTOR, split="test")
 
     def test_too_few_pictures_for_the_splits_are_refused_before_one_is_looked_at(self) -> None:
-        real, few = Watched(noise(40)), Watched(noise(9))
+        real, few = Watched(noise(40, 1)), Watched(noise(9, 2))
         with pytest.raises(DataError, match="9 pictures are fewer than its 10 splits - make more"):
-            assess(["fid", "is"], real, few, extractor=tiny_extractor(), split="test")
+            assess(["fid", "is"], real, few, extractor=EXTRACTOR, split="test")
         assert not real.asked.any() and not few.asked.any()
 
     def test_few_pictures_for_the_width_are_said_in_one_line(self) -> None:
