@@ -102,6 +102,8 @@ def test_what_was_read_ahead_does_not_count(bench: Any, monkeypatch: pytest.Monk
 def test_a_whole_run(bench: Any, arguments: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "choose_precision", lambda device: "bf16")
     monkeypatch.setattr(bench, "keep_freed_memory", lambda: True)
+    # The limit of this machine is nothing to a test, and takes seconds to measure.
+    monkeypatch.setattr(bench.Roofline, "look", lambda self, *names: self.limits.update(dict.fromkeys(names, 1e12)))
     # Processes of their own are tried once, elsewhere: they take seconds to start.
     monkeypatch.setattr(bench, "in_own_process", lambda make, *given: contextlib.nullcontext(make(*given)))
     result = bench.run(arguments)
@@ -109,6 +111,8 @@ def test_a_whole_run(bench: Any, arguments: argparse.Namespace, monkeypatch: pyt
     assert step["ours_precision"] == "bf16"
     assert step["steps"] == 2
     assert step["times_faster_lowest"] <= step["times_faster"] <= step["times_faster_highest"]
+    assert result["limits"] == {"fp32": 1e12, "bf16": 1e12}
+    assert step["ours_share_of_limit"] == pytest.approx(step["operations"] / step["ours_seconds"] / 1e12)
     assert [row["row"] for row in result["data"]] == [
         "pairs for 32 px, bicubic, 0 workers",
         "pairs for 32 px, second_order, 0 workers",

@@ -10,6 +10,9 @@
 CycleGAN: the plain step below is written for reading, in float32, with stock layers and the ordinary memory layout; it
 imports nothing of ours. Both steps take turns (A B A B ...), so that a machine whose speed drifts is fair to both; a
 row gives medians, and the spread beside them.
+
+Operations, and their share of the machine's limit: see roofline.py. With --json FILE all figures are kept in a file,
+with the machine and the software; docs/bench/README.md says how such files are made.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import argparse
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import bench_dcgan
 import bench_large
@@ -27,12 +33,15 @@ import bench_translate
 import torch
 from bench_turns import alternate, compare, comparison_lines
 from plain_resnet import plain_generator
+from roofline import SHAPES_ONLY, Roofline, operation_lines, operations_of
 from torch import Tensor, nn
 from torch.nn import functional
 
 from i2i.core.step import Losses
+from i2i.files import write_atomically
 from i2i.pipelines import CycleGANSettings
 from i2i.training.engine import Engine
+from i2i.training.environment import describe_environment
 from i2i.training.precision import Precision, choose_precision
 from i2i.training.settings import TrainingSettings
 
@@ -90,11 +99,13 @@ def our_step(device: torch.device, batch: int, precision: Precision) -> Callable
     return step
 
 
-def bench_cyclegan(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def bench_cyclegan(arguments: argparse.Namespace) -> dict[str, Any]:
     """Training step of CycleGAN: ResNet-9 generators and 70 x 70 PatchGANs of 64 channels."""
     device = torch.device(arguments.device)
     precision = Precision(choose_precision(device), device)
     batch, pixels = arguments.batch, arguments.pixels
+    roofline = Roofline(device)
+    roofline.look("fp32", precision.name)
     generator = torch.Generator().manual_seed(0)
     plain_pictures = [
         torch.rand(batch, 3, pixels, pixels, generator=generator).mul_(2).sub_(1).to(device) for _ in "ab"
@@ -104,12 +115,21 @@ def bench_cyclegan(arguments: argparse.Namespace) -> list[dict[str, object]]:
     seconds = alternate(
         lambda: plain(*plain_pictures), lambda: ours(*our_pictures), arguments.steps, arguments.warmup, device
     )
-    return [compare(f"CycleGAN training step, {pixels} px, batch {batch}", *seconds, precision.name)]
+    roofline.look("fp32", precision.name)
+    row = compare(f"CycleGAN training step, {pixels} px, batch {batch}", *seconds, precision.name)
+    return {"rows": [roofline.rated(row, cyclegan_operations(batch, pixels))], "limits": roofline.limits}
+
+
+def cyclegan_operations(batch: int, pixels: int) -> int:
+    """Of the plain step."""
+    pictures = torch.empty(batch, 3, pixels, pixels, device=SHAPES_ONLY)
+    return operations_of(lambda: plain_step(SHAPES_ONLY)(pictures, pictures))
 
 
 def run_cyclegan(arguments: argparse.Namespace) -> None:
-    rows = bench_cyclegan(arguments)
-    show(arguments, {"rows": rows}, comparison_lines(rows))
+    result = bench_cyclegan(arguments)
+    rows = result["rows"]
+    show(arguments, result, [*comparison_lines(rows), "", *operation_lines(rows, result["limits"])])
 
 
 def run_srgan(arguments: argparse.Namespace) -> None:
@@ -118,12 +138,30 @@ def run_srgan(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace, result: Mapping[str, object], lines: Sequence[str]) -> None:
-    environment = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
-    if arguments.json:
-        print(json.dumps({**result, "environment": environment}))
+    """The table, or with --json the record: printed in place of the table, or kept in a file besides."""
+    kept = record(arguments.bench, arguments.device, result)
+    if arguments.json == "-":
+        print(json.dumps(kept))
         return
-    print(f"torch {environment['torch']}, {environment['threads']} threads, device {arguments.device}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, device {arguments.device}")
     print("\n".join(lines))
+    if arguments.json:
+        write_atomically(Path(arguments.json), json.dumps(kept, indent=1) + "\n")
+
+
+def record(bench: str, device: str, result: Mapping[str, object]) -> dict[str, Any]:
+    """All figures of a bench, and where they come from."""
+    described = describe_environment(device)
+    environment = {
+        **described,
+        # A kernel's name says nothing about speed; the repository is ours wherever the bench is called from.
+        "platform": platform.system(),
+        "git": described["git"]["i2i"],
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return {"bench": bench, **result, "environment": environment}
 
 
 def run_translate(arguments: argparse.Namespace) -> None:
@@ -143,7 +181,7 @@ def run_statistics(arguments: argparse.Namespace) -> None:
 
 def run_dcgan(arguments: argparse.Namespace) -> None:
     result = bench_dcgan.run(arguments)
-    print(json.dumps(result) if arguments.json else bench_dcgan.table(result))
+    show(arguments, result, [bench_dcgan.table(result)])
 
 
 def main() -> None:
@@ -152,7 +190,8 @@ def main() -> None:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    common.add_argument("--json", action="store_true", help="print one JSON object")
+    keep = "keep all figures in FILE; without FILE, print them as JSON"
+    common.add_argument("--json", nargs="?", const="-", metavar="FILE", help=keep)
     benches = parser.add_subparsers(dest="bench", required=True)
 
     cyclegan = benches.add_parser("cyclegan", parents=[common], help="a training step of CycleGAN")

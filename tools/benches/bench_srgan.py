@@ -22,13 +22,15 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from bench_turns import alternate, compare, comparison_lines, in_own_process, now
+from roofline import SHAPES_ONLY, Roofline, operation_lines, operations_of
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -141,7 +143,7 @@ def our_step(work: Work, chosen: ChosenPrecision) -> Callable[[], None]:
     return step
 
 
-def bench_step(arguments: argparse.Namespace) -> dict[str, object]:
+def bench_step(arguments: argparse.Namespace, roofline: Roofline) -> dict[str, Any]:
     """A training step on `arguments.batch` crops of `arguments.pixels`, plain against ours."""
     work = Work(
         device=arguments.device,
@@ -151,10 +153,13 @@ def bench_step(arguments: argparse.Namespace) -> dict[str, object]:
         blocks=arguments.blocks,
     )
     precision = choose_precision(torch.device(arguments.device))
+    roofline.look("fp32", precision)
     # Each process waits for its device itself.
     with in_own_process(plain_step, work) as plain, in_own_process(our_step, work, precision) as ours:
         seconds = alternate(plain, ours, arguments.steps, arguments.warmup, torch.device("cpu"))
-    return compare(f"step of MSRResNet, {work.pixels} px, batch {work.batch}", *seconds, precision)
+    roofline.look("fp32", precision)
+    row = compare(f"step of MSRResNet, {work.pixels} px, batch {work.batch}", *seconds, precision)
+    return roofline.rated(row, operations_of(plain_step(replace(work, device=SHAPES_ONLY.type))))
 
 
 def bench_data(photos: Path, arguments: argparse.Namespace, consumed: float) -> list[dict[str, object]]:
@@ -265,25 +270,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=40, help="how many to draw (default 40)")
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
-    """Both halves: rows of the steps and of the data."""
-    step = bench_step(arguments)
-    consumed = arguments.batch / float(str(step["ours_seconds"]))
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Both halves: rows of the steps and of the data; and the limits of the machine."""
+    roofline = Roofline(torch.device(arguments.device))
+    step = bench_step(arguments, roofline)
+    consumed = arguments.batch / step["ours_seconds"]
     with tempfile.TemporaryDirectory() as drawn:
         if arguments.photos is None:
             draw_photographs(Path(drawn), arguments.pictures)
         data = bench_data(arguments.photos or Path(drawn), arguments, consumed)
-    return {"rows": [step], "data": data}
+    return {"rows": [step], "data": data, "limits": roofline.limits}
 
 
-def table(result: dict[str, object]) -> list[str]:
+def table(result: dict[str, Any]) -> list[str]:
     """What `run` gave, as lines of text."""
-    rows, data = result["rows"], result["data"]
-    assert isinstance(rows, list)
-    assert isinstance(data, list)
-    lines = [*comparison_lines(rows), ""]
+    rows = result["rows"]
+    lines = [*comparison_lines(rows), "", *operation_lines(rows, result["limits"]), ""]
     lines.append(f"{'':<48}{'delivered':>12}{'taken':>12}{'times taken':>22}")
-    for row in data:
+    for row in result["data"]:
         lines.append(
             f"{row['row']:<48}{row['delivered_per_second']:>10.0f}/s"
             f"{row['consumed_per_second']:>10.0f}/s{row['times_consumed']:>22.1f}"

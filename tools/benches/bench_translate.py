@@ -31,6 +31,7 @@ import torch
 from bench_models import drawn, write_translator
 from bench_turns import in_own_process
 from plain_resnet import plain_generator
+from roofline import Roofline, forward_operations, limit_line, operation_columns
 
 from i2i.core.generators import ResNetGeneratorSettings
 from i2i.errors import UsageError
@@ -55,18 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All measurements: "runners", a row each, and "folder"."""
+    """All measurements: "rows", one for each runner, "limits" of the machine, and "folder"."""
+    roofline = Roofline(torch.device(arguments.device))
     settings = ResNetGeneratorSettings(base_channels=arguments.channels, blocks=arguments.blocks)
     with tempfile.TemporaryDirectory() as name:
         model = write_translator(Path(name) / "model.safetensors", settings)
-        rows = _runners(model, arguments)
+        rows = _runners(model, arguments, roofline)
         folder = None
         if arguments.pictures:
             fastest = max((row for row in rows if row["runner"] != PLAIN), key=lambda row: row["times_faster"])
             runner = arguments.runner or fastest["runner"].split()[0]
             precision = arguments.precision or (fastest["runner"].split()[1] if arguments.runner is None else "fp32")
             folder = _folder(model, Path(name), runner, precision, arguments)
-    return {"runners": rows, "folder": folder, "pixels": arguments.pixels, "channels": arguments.channels}
+    return {
+        "rows": rows, "limits": roofline.limits, "folder": folder, "pixels": arguments.pixels,
+        "channels": arguments.channels,
+    }  # fmt: skip
 
 
 def contenders(device: torch.device) -> list[tuple[str, Precision]]:
@@ -84,21 +89,29 @@ def contenders(device: torch.device) -> list[tuple[str, Precision]]:
 # The network alone
 
 
-def _runners(model: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _runners(model: Path, arguments: argparse.Namespace, roofline: Roofline) -> list[dict[str, Any]]:
     device = str(arguments.device)
+    found = contenders(torch.device(device))
+    precisions = {PLAIN: "fp32", **{f"{runner} {precision}": precision for runner, precision in found}}
+    roofline.look(*precisions.values())
     with ExitStack() as stack:
         actions = {
             PLAIN: stack.enter_context(
                 in_own_process(_plain, device, arguments.pixels, arguments.channels, arguments.blocks)
             )
         }
-        for runner, precision in contenders(torch.device(device)):
+        for runner, precision in found:
             make = in_own_process(_ours, str(model), device, runner, precision, arguments.pixels)
             actions[f"{runner} {precision}"] = stack.enter_context(make)
         seconds = in_turns(actions, arguments.rounds, arguments.warmup)
+    roofline.look(*precisions.values())
+    operations = forward_operations(
+        lambda: plain_generator(arguments.channels, arguments.blocks), 1, 3, arguments.pixels, arguments.pixels
+    )
     rows = []
     for name, times in seconds.items():
         ratios = [plain / ours for plain, ours in zip(seconds[PLAIN], times, strict=True)]
+        rate, share = roofline.use(operations, statistics.median(times), precisions[name])
         rows.append(
             {
                 "runner": name,
@@ -107,6 +120,10 @@ def _runners(model: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]
                 "times_faster_lowest": min(ratios),
                 "times_faster_highest": max(ratios),
                 "rounds": len(times),
+                "precision": precisions[name],
+                "operations": operations,
+                "operations_per_second": rate,
+                "share_of_limit": share,
             }
         )
     return rows
@@ -218,10 +235,13 @@ def _translate(model: Path, pictures: Path, out: Path, runner: str, precision: s
 def table(result: Mapping[str, Any]) -> Sequence[str]:
     """The measurements as lines of text."""
     lines = [f"{result['pixels']} px, {result['channels']} channels: one picture, medians"]
-    lines.append(f"  {'':<20}{'seconds':>10}{'times faster':>14}{'(range)':>16}")
-    for row in result["runners"]:
+    heading = f"  {'':<20}{'seconds':>10}{'times faster':>14}{'(range)':>16}"
+    lines.append(f"{heading}{'operations':>12}{'rate':>14}{'of the limit':>14}")
+    for row in result["rows"]:
         spread = f"({row['times_faster_lowest']:.2f} - {row['times_faster_highest']:.2f})"
-        lines.append(f"  {row['runner']:<20}{row['seconds']:>10.4f}{row['times_faster']:>14.2f}{spread:>16}")
+        use = operation_columns(row["operations"], row["operations_per_second"], row["share_of_limit"])
+        lines.append(f"  {row['runner']:<20}{row['seconds']:>10.4f}{row['times_faster']:>14.2f}{spread:>16}{use}")
+    lines.append(limit_line(result["limits"]))
     folder = result["folder"]
     if folder is not None:
         lines += [

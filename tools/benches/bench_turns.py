@@ -79,7 +79,7 @@ def _serve(connection: Connection, make: Callable[..., Callable[[], None]], argu
             connection.send(failure)
 
 
-def compare(name: str, plain: list[float], ours: list[float], precision: str) -> dict[str, object]:
+def compare(name: str, plain: list[float], ours: list[float], precision: str) -> dict[str, Any]:
     """The row of a table: medians, the median of the ratios of the pairs, and their range."""
     ratios = [a / b for a, b in zip(plain, ours, strict=True)]
     return {
@@ -94,7 +94,7 @@ def compare(name: str, plain: list[float], ours: list[float], precision: str) ->
     }
 
 
-def comparison_lines(rows: list[dict[str, object]]) -> list[str]:
+def comparison_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Rows of `compare` as lines of text, with a heading."""
     lines = [f"{'':<48}{'plain fp32':>12}{'ours':>10}{'':>7}{'times faster':>14}{'(range)':>16}"]
     for row in rows:
