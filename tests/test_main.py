@@ -63,3 +63,14 @@ def test_a_background_job_goes_on_ignoring_ctrl_c(tmp_path: Path) -> None:
         "sys.exit(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_end_runs_what_was_registered_and_loses_no_word(processes: str) -> None:
+    code = (
+        "import atexit; from i2i.__main__ import end; atexit.register(lambda: print('last', flush=False));"
+        "print('first', end=' '); end(7)"
+    )
+    environment = {**os.environ, "WORLD_SIZE": processes}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "first last\n", "")
