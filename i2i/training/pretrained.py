@@ -8,7 +8,7 @@ from torch import nn
 
 from i2i.core.losses.perceptual import PerceptualSettings, ScriptedFeatures, ScriptedFeaturesSettings
 from i2i.data.fetch import PUBLISHED_WEIGHTS
-from i2i.data.weight_files import check_tensors, given_file, published_file, read_script, read_tensors
+from i2i.data.weight_files import given_file, published_file, read_fitting_tensors, read_script
 from i2i.errors import ModelError
 from i2i.files import sha256_of_file
 
@@ -30,10 +30,8 @@ def load_pretrained(network: nn.Module, settings: PerceptualSettings) -> None:
     published = PUBLISHED_WEIGHTS["vgg19"]
     path = published_file(published) if settings.weights is None else given_file(Path(settings.weights), published)
     wanted = network.state_dict()
-    found = read_tensors(path, wanted.keys())
-    check_tensors(
+    found = read_fitting_tensors(
         path,
-        found,
         wanted,
         network="VGG19",
         instead=f"a VGG19 with the keys of torchvision, such as {published.url}",
