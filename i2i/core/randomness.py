@@ -25,6 +25,13 @@ def generator_of(*parts: int | str, device: torch.device | str = "cpu") -> torch
     return torch.Generator(device).manual_seed(seed_of(*parts))
 
 
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """The values on the device; on the way to a GPU the host does not wait for what that is still computing."""
+    if torch.device(device).type == "cuda" and not values.is_cuda:
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 @dataclass(frozen=True)
 class SampleRandom:
     """Keyed draws for the rows of a batch.
@@ -54,7 +61,7 @@ class SampleRandom:
         """(own rows, *shape) float32 standard normal draws on the batch's device."""
         own = self.rows[self.own]
         draws = [torch.randn(*shape, generator=generator_of(self.seed, purpose, row)) for row in own]
-        return torch.stack(draws).to(self.device)
+        return to_device(torch.stack(draws), self.device)
 
     def keep_mask(self, purpose: str, rows: int, shape: Sequence[int], keep_probability: float) -> Tensor:
         """(rows, *shape) bool, True with `keep_probability`: a dropout mask.

@@ -39,7 +39,7 @@ from i2i.core.losses.adversarial import (
 )
 from i2i.core.losses.penalties import PenaltySettings
 from i2i.core.losses.perceptual import PerceptualSettings
-from i2i.core.randomness import generator_of
+from i2i.core.randomness import generator_of, to_device
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.core.virtual_batch_norm import has_reference, reference_rows, set_reference
 from i2i.pipelines.protocol import Grid, LatentEntryPoint, Snapshot, Stateful
@@ -220,7 +220,7 @@ class Unconditional:
         if isinstance(self.augmentation, AdaptiveAugmentation):
             boundary = _DOUBTFUL_LOGIT[self.settings.adversarial]
             watched["augmentation/overfitting"] = self.augmentation.observe(judged_real, boundary)
-            watched["augmentation/probability"] = real.new_tensor(self.augmentation.probability)
+            watched["augmentation/probability"] = real.new_full((), self.augmentation.probability)
         return Losses(terms, watched)
 
     def generator_losses(self, context: StepContext) -> Losses:
@@ -254,7 +254,7 @@ class Unconditional:
         latents, labels = self.draw_latents(context), None
         if self.settings.classes:
             share = context.random.own_uniform("label", 1)[:, 0]
-            labels = (share * self.settings.classes).long().to(latents.device)
+            labels = to_device((share * self.settings.classes).long(), latents.device)
         return self.generator(latents, labels), labels
 
     def draw_latents(self, context: StepContext) -> Tensor:

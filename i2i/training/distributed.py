@@ -83,6 +83,14 @@ class Processes:
         dist.all_reduce(joined, op=dist.ReduceOp.MAX)
         return joined.tolist()
 
+    def any(self, flags: Tensor) -> Tensor:
+        """Which of the flags is up on one process at least; they stay on the device."""
+        if self.count == 1:
+            return flags
+        joined = flags.to(torch.uint8)
+        dist.all_reduce(joined, op=dist.ReduceOp.MAX)
+        return joined.bool()
+
     def share(self, value: Any) -> Any:
         """The leading process's value, on all processes; tensors, numbers and text only."""
         if self.count == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +16,14 @@ from i2i.training.settings import AdamSettings, OptimizerSettings
 
 @dataclass(frozen=True)
 class Move:
-    """What became of one optimizer step."""
+    """What became of one optimizer step: scalars on the device, which the host need not read to go on."""
 
     gradient_norm: Tensor
-    """L2 norm over all gradients before clipping, a scalar."""
-    outcome: Literal["moved", "overflow", "nonfinite"]
-    """Weights are left alone after an "overflow" of the loss scale (fp16 feels its way down, all is well) and after
-    losses or gradients that are "nonfinite" (something is wrong)."""
+    """L2 norm over all gradients before clipping."""
+    moved: Tensor
+    """Bool; weights are left alone where losses or gradients are not finite."""
+    overflowed: Tensor
+    """Bool: not moved only because of the loss scale, by which fp16 feels its way down; all is well."""
 
 
 class Player:
@@ -44,6 +44,8 @@ class Player:
         }
         self.settings = settings
         self.optimizer = _build_optimizer(list(self.parameters.values()), settings, fused=fused)
+        # Fused descent with momentum does not: it would leave its first buffers without content.
+        self._looks_itself = fused and isinstance(settings, AdamSettings)
         self.scaler = precision.new_scaler()
 
     def set_trainable(self, trainable: bool) -> None:
@@ -69,22 +71,32 @@ class Player:
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        worst = [not bool(losses_finite), not bool(torch.isfinite(norm))]
-        bad_losses, bad_gradients = processes.largest([int(bad) for bad in worst], norm.device)
-        finite = not (bad_losses or bad_gradients)
-        if clip_gradient_norm is not None and finite:
+        # Of no gradients it is a zero on the CPU.
+        norm = torch.nn.utils.get_total_norm(gradients).to(losses_finite.device)
+        bad_losses, bad_gradients = processes.any(torch.stack([~losses_finite, ~torch.isfinite(norm)])).unbind()
+        bad = bad_losses | bad_gradients
+        if clip_gradient_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip_gradient_norm, norm)
-        if finite:
-            self.optimizer.step()
+        self._step_unless(bad)
         if self.scaler.is_enabled():
             # An overflow halves this player's scale and no other's.
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if finite:
-            return Move(norm, "moved")
-        only_overflow = not bad_losses and self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
-        return Move(norm, "overflow" if only_overflow else "nonfinite")
+        return Move(norm, ~bad, bad & ~bad_losses & self._scale_is_high(bad.device))
+
+    def _step_unless(self, bad: Tensor) -> None:
+        if self._looks_itself:
+            # As a gradient scaler tells it: the kernels on the device look, so that the host need not wait for them.
+            self.optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not bool(bad):
+            self.optimizer.step()
+
+    def _scale_is_high(self, device: torch.device) -> Tensor:
+        """Whether the loss scale can still fall; never without one."""
+        if not self.scaler.is_enabled():
+            return torch.zeros((), dtype=torch.bool, device=device)
+        return self.scaler.scale(torch.ones((), device=device)) >= 1.0
 
     def state(self) -> dict[str, Tensor]:
         """Optimizer state as tensors by parameter and slot."""

@@ -114,8 +114,8 @@ def test_the_average_of_a_short_training_has_left_the_first_weights() -> None:
 
 
 def test_an_inverted_decay_is_caught_by_these_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = torch.Tensor.lerp_
-    monkeypatch.setattr(torch.Tensor, "lerp_", lambda self, end, weight: forward(self, end, 1.0 - weight))
+    forward = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+    monkeypatch.setattr(torch, "_foreach_lerp_", lambda old, new, weight: forward(old, new, 1.0 - weight))
     for test in (test_the_formula_on_known_numbers, test_most_of_the_old_average_remains_when_the_half_life_is_long):
         with pytest.raises(AssertionError):
             test()

@@ -18,7 +18,7 @@ from i2i.core.augmentation.transforms import change_colors, color_matrices, geom
 from i2i.core.augmentation.warp import warp
 from i2i.core.discriminators.output import DiscriminatorOutput
 from i2i.core.ramp import CosineRamp, bounds, value_at
-from i2i.core.randomness import SampleRandom
+from i2i.core.randomness import SampleRandom, to_device
 from i2i.core.step import Progress, current_context, joined_mean
 
 TransformGroup = Literal["blit", "geometry", "color"]
@@ -77,6 +77,15 @@ class AdaptiveAugmentation:
         self.probability = 0.0
         self._sign_sum: Tensor | None = None
         self._count = 0
+        self._before: tuple[Tensor | None, int] = None, 0
+
+    def begin(self) -> None:
+        """Remember what was heard until now, for `roll_back`."""
+        self._before = self._sign_sum, self._count
+
+    def roll_back(self) -> None:
+        """Forget what was heard since `begin`."""
+        self._sign_sum, self._count = self._before
 
     def prepare(self, progress: Progress) -> None:
         """Adjust the probability once enough real pictures have been judged (section 3, with r_t of equation 1).
@@ -183,7 +192,7 @@ def _warp_where_needed(images: Tensor, sources: Tensor) -> Tensor:
     moving = (sources != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1).nonzero().flatten()
     if len(moving) == 0:
         return images
-    rows = moving.to(images.device)
+    rows = to_device(moving, images.device)
     return images.index_copy(0, rows, warp(images.index_select(0, rows), sources[moving]))
 
 

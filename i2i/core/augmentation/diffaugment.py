@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from i2i.core.augmentation.interface import exact_arithmetic, like
-from i2i.core.randomness import SampleRandom
+from i2i.core.randomness import SampleRandom, to_device
 from i2i.core.step import Progress
 
 Policy = Literal["color", "translation", "cutout"]
@@ -58,7 +58,9 @@ class DiffAugment:
 
 def change_colors(images: Tensor, draws: Tensor) -> Tensor:
     """Brightness moved by up to 0.5, saturation scaled by 0 to 2, contrast by 0.5 to 1.5; draws (N, 3) in [0, 1)."""
-    brightness, saturation, contrast = draws.to(images)[:, :, None, None, None].unbind(1)
+    brightness, saturation, contrast = to_device(draws.to(images.dtype), images.device)[:, :, None, None, None].unbind(
+        1
+    )
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = torch.lerp(grey.expand_as(images), images, 2.0 * saturation)
@@ -73,9 +75,9 @@ def translate(images: Tensor, draws: Tensor) -> Tensor:
     columns = torch.arange(width) - (_whole(draws[:, 1], 2 * (width // 8) + 1) - width // 8)[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     source = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-    source = source.flatten(1)[:, None, :].to(images.device).expand(-1, images.shape[1], -1)
+    source = to_device(source.flatten(1)[:, None, :], images.device).expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, source).unflatten(2, (height, width))
-    return moved * inside[:, None].to(images)
+    return moved * to_device(inside[:, None].to(images.dtype), images.device)
 
 
 def cut_out(images: Tensor, draws: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def cut_out(images: Tensor, draws: Tensor) -> Tensor:
         place = torch.arange(side) - first[:, None]
         covered.append((place >= 0) & (place < length))
     kept = ~(covered[0][:, :, None] & covered[1][:, None, :])
-    return images * kept[:, None].to(images)
+    return images * to_device(kept[:, None].to(images.dtype), images.device)
 
 
 def _whole(draws: Tensor, count: int) -> Tensor:

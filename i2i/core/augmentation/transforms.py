@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from i2i.core.randomness import to_device
+
 # Strengths, as in the paper's table of augmentations.
 _LARGEST_SHIFT = 0.125  # of the side, in whole pixels
 _SCALE_DEVIATION = 0.2  # in powers of two
@@ -109,7 +111,7 @@ def color_matrices(draws: Tensor, probability: float, channels: int) -> Tensor:
 
 def change_colors(images: Tensor, matrices: Tensor) -> Tensor:
     """Pictures (N, C, H, W) under their matrices (N, C, C + 1)."""
-    matrices = matrices.to(images)[:, :, :, None, None]
+    matrices = to_device(matrices.to(images.dtype), images.device)[:, :, :, None, None]
     result = matrices[:, :, -1]
     for channel in range(images.shape[1]):
         result = torch.addcmul(result, matrices[:, :, channel], images[:, channel : channel + 1])

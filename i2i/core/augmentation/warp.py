@@ -7,6 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
+from i2i.core.randomness import to_device
+
 # Neighbours on either side from which a pixel half-way between two others is made.
 _REACH = 6
 
@@ -26,14 +28,14 @@ def warp(images: Tensor, sources: Tensor) -> Tensor:
     enlarged = images @ _enlarging(width, images.device, images.dtype).T
     enlarged = _enlarging(height, images.device, images.dtype) @ enlarged  # (N, C, 2 H - 1, 2 W - 1)
     # Places are computed on the device: they are as many as pixels, the matrices are few.
-    matrices = sources[:, :2].to(images)[:, :, :, None, None]  # (N, 2, 3, 1, 1)
+    matrices = to_device(sources[:, :2].to(images.dtype), images.device)[:, :, :, None, None]  # (N, 2, 3, 1, 1)
     across = torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2
     down = (torch.arange(height, device=images.device, dtype=images.dtype) - (height - 1) / 2)[:, None]
     places = matrices[:, :, 0] * across + matrices[:, :, 1] * down + matrices[:, :, 2]  # (N, 2, H, W)
     left, right_share = _neighbours(places[:, 0], width)
     top, lower_share = _neighbours(places[:, 1], height)
     line = 2 * width - 1
-    corners = torch.tensor([0, 1, line, line + 1], device=images.device)
+    corners = to_device(torch.tensor([0, 1, line, line + 1]), images.device)
     # (N, 1, 4 H W): all four at once, so that their gradients are gathered up in one array.
     index = ((top * line + left).flatten(1)[:, None] + corners[:, None]).flatten(1)[:, None]
     read = enlarged.flatten(2).gather(2, index.expand(-1, channels, -1)).unflatten(2, (2, 2, height, width))
