@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from i2i.core.discriminators import PixelDiscriminatorSettings
 from i2i.core.generators import ResNetGeneratorSettings
+from i2i.core.sizes import MOST_REPEATS
 from i2i.data.settings import DrawnAnimalsSettings, UnpairedFoldersSettings
 from i2i.errors import RecipeError
 from i2i.pipelines import CycleGANSettings
@@ -67,7 +68,7 @@ class TestDump:
         seed=st.integers(0, 2**63 - 1),
         rate=st.floats(0, exclude_min=True, allow_infinity=False),
         betas=st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)),
-        blocks=st.integers(0, 2**40),
+        blocks=st.integers(0, MOST_REPEATS),
         player=st.sampled_from(["generator", "discriminator"]),
     )
     def test_any_recipe_loads_back_equal(

@@ -7,20 +7,24 @@ Each row is one method in one number format. "trains": the losses of a short tra
 falls (CycleGAN), the pictures become different from each other (DCGAN), the discriminator learns (R3GAN), or the pixel
 error of the first phase falls (SRGAN). "resumes": a training cut in the middle and resumed ends with the same bits as
 one that was not, under `deterministic: true`. "is used": the saved model makes the CPU's pictures within 2 grey levels.
-Times are of whole steps in full size: the paper's CycleGAN at 256 pixels, DCGAN at 64 pixels and batch 128, R3GAN at 64
-pixels and batch 64, SRGAN's second phase at 96 pixels and batch 16 with VGG19's features.
+"no waits": in no step, once warm, does the host wait for the GPU.
+Times are of whole steps in full size, with `speed: plain` and `speed: auto`: the paper's CycleGAN at 256 pixels, DCGAN
+at 64 pixels and batch 128, R3GAN at 64 pixels and batch 64, SRGAN's second phase at 96 pixels and batch 16 with VGG19's
+features. What "auto" measures, compiled networks above all, is measured in bf16.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 # Must be set before CUDA starts, for reproducible matrix products.
@@ -30,17 +34,22 @@ import numpy as np
 import torch
 
 from i2i.commands import train
-from i2i.core.image_shape import ImageShape
+from i2i.commands.speed_trial import choose_tricks, throwaway_bench
 from i2i.data.settings import DrawnAnimalsSettings, DrawnScenesSettings
 from i2i.data.streams import open_streams
+from i2i.errors import one_line
 from i2i.inference import load_generator, load_model
 from i2i.inference.runtime import Precision as InferencePrecision
 from i2i.recipe import load_recipe
-from i2i.training.engine import Engine
-from i2i.training.precision import ChosenPrecision, Precision
+from i2i.training.acceleration import accelerate, unmeasured_tricks
+from i2i.training.acceleration_trial import time_steps
+from i2i.training.precision import ChosenPrecision
+from i2i.training.settings import TrickName
 from i2i.training.tracking import read_metrics
 
 STEPS = 60
+WARM_UP_STEPS, WATCHED_STEPS = 20, 40
+"""Before and while waits are looked for: what is due every sixteen steps comes in both."""
 COMMON = [
     f"training.length={{steps: {STEPS}, minutes: null, epochs: null}}",
     "training.log_every_steps=5",
@@ -146,16 +155,22 @@ class Row:
     """What was found out about one method in one number format."""
 
     method: str
-    precision: str
+    precision: InferencePrecision
     trains: str = "-"
     resumes: str = "-"
     is_used: str = "-"
-    seconds_per_step: float | None = None
+    waits: str = "-"
+    plain_seconds: float = inf
+    """Of a step in full size with `speed: plain`."""
+    auto_seconds: float = inf
+    """Of one with `speed: auto`."""
+    measured: list[TrickName] = field(default_factory=list)
+    """What "auto" took because it was measured to pay."""
     peak_gib: float | None = None
 
     @property
     def passed(self) -> bool:
-        return all(result.startswith("ok") for result in (self.trains, self.resumes, self.is_used))
+        return all(result.startswith("ok") for result in (self.trains, self.resumes, self.is_used, self.waits))
 
 
 def check(method: Method, precision: InferencePrecision, device: str, folder: Path) -> Row:
@@ -173,7 +188,8 @@ def check(method: Method, precision: InferencePrecision, device: str, folder: Pa
     row.resumes = "ok, same bits" if same else "FAILED: other bits"
     row.is_used = method.judge_use(whole, device, precision)
     say(f"{method.name} in {precision}: steps in full size")
-    row.seconds_per_step, row.peak_gib = time_full_step(method.full_size, precision, torch.device(device))
+    row.waits = look_for_waits(method, precision, torch.device(device))
+    time_full_step(row, method.full_size, torch.device(device))
     return row
 
 
@@ -197,44 +213,46 @@ def state_hash(run: Path) -> str:
     return hashlib.sha256((run / "checkpoints" / f"step_{STEPS}" / "state.safetensors").read_bytes()).hexdigest()
 
 
-def time_full_step(
-    recipe_name: str, precision: ChosenPrecision, device: torch.device, steps: int = 10
-) -> tuple[float, float | None]:
-    """Seconds of a step of the recipe as it is, on made-up pictures, and the most memory it took."""
+def look_for_waits(method: Method, precision: ChosenPrecision, device: torch.device) -> str:
+    """Whether the host ever waits for the GPU within a step: CUDA itself raises where it would."""
+    if device.type != "cuda":
+        return "ok, no GPU"
+    changes = [*method.overrides, "training.loss_audit.every_steps=null", "training.batch_size=4"]
+    recipe = dataclasses.replace(load_recipe(method.recipe, changes), precision=precision)
+    build, draw = throwaway_bench(recipe, recipe.training.batch_size, device)
+    engine = build()
+    accelerate(engine, unmeasured_tricks(device), say)
+    # The first steps build kernels and fill the memory that is asked for again later.
+    for _ in range(WARM_UP_STEPS):
+        engine.take_step(draw)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(WATCHED_STEPS):
+            engine.take_step(draw)
+    except RuntimeError as error:
+        return f"FAILED: {one_line(error, 60)}"
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    engine.settle()
+    return "ok"
+
+
+def time_full_step(row: Row, recipe_name: str, device: torch.device) -> None:
+    """Time the recipe's step as it is on made-up pictures, plain and with what `speed: auto` takes, into `row`.
+
+    What needs a trial is tried in bf16 alone: compiling networks of full size takes minutes.
+    """
     torch.use_deterministic_algorithms(False)
-    recipe = load_recipe(recipe_name)
-    shape = ImageShape(recipe.data.shape.channels, recipe.data.shape.pixels)
-    pipeline = recipe.pipeline.build(shape)
-    pipeline.initialize(0)
-    engine = Engine(pipeline, recipe.training, Precision(precision, device), images_per_epoch=1000, seed=0)
-    # Of two phases the second has the longer step.
-    engine.images = getattr(recipe.pipeline, "pixel_images", 0)
-    sides = {name: shape.pixels // (recipe.data.scale if name == "low" else 1) for name in pipeline.streams}
-    rows = recipe.training.batch_size
-    batch = {
-        name: torch.rand(rows, shape.channels, side, side, device=device)
-        .mul(2)
-        .sub(1)
-        .contiguous(memory_format=torch.channels_last)
-        for name, side in sides.items()
-    }
+    recipe = dataclasses.replace(load_recipe(recipe_name), precision=row.precision)
+    build, draw = throwaway_bench(recipe, recipe.training.batch_size, device)
+    row.plain_seconds = time_steps(build, draw, ()).seconds
+    taken = choose_tricks(recipe, device, 1, say) if row.precision == "bf16" else unmeasured_tricks(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    seconds = []
-    steps, warm_up = (steps, 3) if device.type == "cuda" else (1, 1)
-    for _ in range(steps + warm_up):
-        synchronize(device)
-        started = time.perf_counter()
-        engine.take_step(lambda streams, counters: [batch])
-        synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return float(np.median(seconds[-steps:])), peak
-
-
-def synchronize(device: torch.device) -> None:
+    row.auto_seconds = time_steps(build, draw, taken).seconds
+    row.measured = [name for name in taken if name not in unmeasured_tricks(device)]
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        row.peak_gib = torch.cuda.max_memory_allocated(device) / 2**30
 
 
 def main() -> None:
@@ -251,12 +269,16 @@ def main() -> None:
         rows = [check(method, name, arguments.device, Path(folder)) for method in METHODS for name in formats]
     name = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "CPU"
     print(f"{name}, torch {torch.__version__}, {time.perf_counter() - started:.0f} s in all")
-    print(f"{'':<10}{'':<6}{'trains':<32}{'resumes':<20}{'is used':<36}{'s a step':>9}{'peak GiB':>9}")
+    print(
+        f"{'':<10}{'':<6}{'trains':<32}{'resumes':<20}{'is used':<36}{'no waits':<12}{'plain s':>9}{'auto s':>9}"
+        f"{'gain':>6}{'peak GiB':>9}  measured to pay"
+    )
     for row in rows:
         peak = "" if row.peak_gib is None else f"{row.peak_gib:.2f}"
         print(
-            f"{row.method:<10}{row.precision:<6}{row.trains:<32}{row.resumes:<20}{row.is_used:<36}"
-            f"{row.seconds_per_step:>9.3f}{peak:>9}"
+            f"{row.method:<10}{row.precision:<6}{row.trains:<32}{row.resumes:<20}{row.is_used:<36}{row.waits:<12}"
+            f"{row.plain_seconds:>9.4f}{row.auto_seconds:>9.4f}{row.plain_seconds / row.auto_seconds:>6.2f}{peak:>9}"
+            f"  {', '.join(row.measured)}"
         )
     raise SystemExit(0 if all(row.passed for row in rows) else 1)
 

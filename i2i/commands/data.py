@@ -17,7 +17,7 @@ from i2i.data.fetch import CATALOGUE, PUBLISHED_WEIGHTS, PublishedFile, fetch_fi
 from i2i.data.folders import DOWNLOAD_FOLDER
 from i2i.data.prepare import MANIFEST_NAME, Change, Manifest, PrepareSettings, prepare_set
 from i2i.data.settings import Crop
-from i2i.errors import DataError, UsageError
+from i2i.errors import DataError, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -48,7 +48,7 @@ def check(
     if json:
         typer.echo(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join(report_lines(report, min_side_pixels=min_side_pixels, max_pixels=max_pixels)))
+        typer.echo(printable("\n".join(report_lines(report, min_side_pixels=min_side_pixels, max_pixels=max_pixels))))
     if not report.usable:
         raise DataError(
             f"{folder}: none of {report.pictures} pictures can be used - see the list of what is wrong with each"
@@ -120,7 +120,7 @@ def prepare(
         result = {"folder": str(out), **manifest.summary()}
         typer.echo(json_module.dumps(result, indent=2, ensure_ascii=False))
     elif not quiet:
-        typer.echo("\n".join(manifest_lines(manifest, out)))
+        typer.echo(printable("\n".join(manifest_lines(manifest, out))))
 
 
 def manifest_lines(manifest: Manifest, out: Path) -> list[str]:

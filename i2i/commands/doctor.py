@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json as json_module
 import os
@@ -12,7 +13,7 @@ from typing import Any
 import typer
 
 from i2i import __version__
-from i2i.errors import I2IError
+from i2i.errors import I2IError, one_line
 
 # Import name: (what it is installed as, what it is for).
 _OPTIONAL = {
@@ -54,6 +55,7 @@ def examine(quick: bool) -> dict[str, Any]:
 
     environment = describe_environment()
     torch_state = _examine_torch()
+    trial = None if quick or torch_state["problem"] else _time_number_formats()
     problems = [f"{name} is missing (pip install {name})" for name in _missing(_NEEDED)]
     if torch_state["problem"]:
         problems.insert(0, f"torch does not work: {torch_state['problem']} - see https://pytorch.org/get-started")
@@ -66,7 +68,8 @@ def examine(quick: bool) -> dict[str, Any]:
         "gpus": environment["gpus"],
         "versions": environment["versions"],
         "torch": torch_state,
-        "trial": None if quick or torch_state["problem"] else _time_number_formats(),
+        "trial": trial,
+        "speed": None if trial is None else _time_tricks(bf16_pays=trial.get("bf16_pays", False)),
         "runners": None if torch_state["problem"] else _examine_runners(quick),
         "wandb": _wandb_mode(),
         "cache": _examine_cache(),
@@ -97,6 +100,7 @@ def as_lines(findings: dict[str, Any]) -> list[str]:
         ),
         ("devices", ", ".join(torch_state["devices"]) or "none"),
         ("number formats", _trial_as_text(findings["trial"])),
+        *(("speed", text) for text in _speed_as_texts(findings["speed"])),
         ("runners", _runners_as_text(findings["runners"])),
         ("wandb", findings["wandb"]),
         ("cache", f"{cache['folder']}: {cache['gib']:.2f} GiB, {_gib_as_text(cache['free_gib'])} free"),
@@ -162,6 +166,39 @@ def _trial_as_text(trial: dict[str, Any] | None) -> str:
     gain = trial["bf16_speedup"]
     verdict = f"bf16 {'pays' if trial['bf16_pays'] else 'does not pay'}, {gain:.1f} times as fast as fp32"
     return f"on {trial['device']}: {times}: {verdict} (`precision: auto` measures this too)"
+
+
+def _time_tricks(*, bf16_pays: bool) -> dict[str, Any]:
+    """What each trick that makes steps faster does to a small training on the device that `--device auto` means."""
+    try:
+        from i2i.commands.speed_trial import examine_speed
+        from i2i.inference.runtime import resolve_device
+
+        found = examine_speed(resolve_device("auto"), "bf16" if bf16_pays else "fp32")
+    except (ImportError, RuntimeError, I2IError) as error:
+        return {"problem": f"{type(error).__name__}: {one_line(error)}"}
+    return dataclasses.asdict(found)
+
+
+def _speed_as_texts(speed: dict[str, Any] | None) -> list[str]:
+    if speed is None:
+        return ["not timed"]
+    if "problem" in speed:
+        return [f"the trial failed: {speed['problem']}"]
+    plain = speed["plain_seconds"]
+    where = f"{speed['training']}, on {speed['device']}"
+    lines = [f"{where}: `speed: plain` takes {1000 * plain:.1f} ms; with one trick alone:"]
+    for name, seconds in speed["seconds"].items():
+        times = "does not work here" if seconds is None else f"{1000 * seconds:.1f} ms"
+        reason = speed["tried"].get(name) or f"taken unmeasured: {speed['unmeasured'][name]}"
+        lines.append(f"  {name}: {times}; {reason}")
+    gain = plain / speed["auto_seconds"]
+    what = ", ".join(speed["auto"]) or "nothing"
+    return [
+        *lines,
+        f"`speed: auto` takes {what}: {1000 * speed['auto_seconds']:.1f} ms, {gain:.2f} times as fast; each run"
+        " measures for its own networks what needs measuring",
+    ]
 
 
 def _examine_runners(quick: bool) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""`i2i train --dry-run`: one step, and what the whole training would take."""
+"""`i2i train --dry-run`: a few steps and all else once, to tell what the whole training would take."""
 
 from __future__ import annotations
 
 import json as json_module
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,17 +26,20 @@ from i2i.commands.planning import (
     spent_seconds,
 )
 from i2i.core.step import Progress
+from i2i.data.dataset import DataSet
 from i2i.data.loader import StreamLoader
 from i2i.inference.runtime import resolve_device
-from i2i.training.checkpoint import load_newest_checkpoint
+from i2i.recipe import Recipe
+from i2i.training.checkpoint import load_newest_checkpoint, misfit_as_help
 from i2i.training.distributed import Processes
 from i2i.training.engine import Draw, Engine
 from i2i.training.evaluation import Evaluation, open_features
 from i2i.training.evaluation_cost import measure_cost
-from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.loop import bind_draws
-from i2i.training.progress_bar import format_duration
+from i2i.training.progress_bar import TrainingProgress, format_duration
+from i2i.training.rehearsal import draw_sheets, rehearse
 from i2i.training.rows import peak_memory_gib
+from i2i.training.run import Run
 from i2i.training.settings import EvaluationSettings
 from i2i.training.timing import Length
 
@@ -43,17 +47,15 @@ _TIMED_STEPS = 2
 
 
 def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, device_name: str, json: bool) -> None:
-    """Check recipe and data, take and time a few steps of every phase, print time and memory; writes nothing.
+    """Check recipe and data, time a few steps of every phase, rehearse the rest, print time and memory; writes nothing.
 
     Raises:
         I2IError: as `i2i.commands.train.start`.
     """
     device = resolve_device(device_name)
-    recipe = choose(read_plan(recipe_name, overrides, resume), device)
+    recipe = read_plan(recipe_name, overrides, resume)
     settle_arithmetic(recipe)
-    if device.type == "cpu" and recipe.speed == "auto":
-        # As the training itself: its steps are what is timed.
-        keep_freed_memory()
+    recipe = choose(recipe, device, resumed=resume is not None)
     extractor = open_features(recipe.evaluate, device)
     data = open_data(recipe)
     engine = build_engine(recipe, data, Processes(), device)
@@ -61,14 +63,24 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
     spent, owes = 0.0, False
     if resume is not None:
         state = load_newest_checkpoint(resume)[1]
-        engine.load_state(state)
-        spent, owes = spent_seconds(resume), bool(state.counters.get("owed"))
+        with misfit_as_help(resume):
+            engine.load_state(state)
+            spent, owes = spent_seconds(resume), bool(state.counters.get("owed"))
     begin, length = engine.progress, Length(recipe.training.length, engine.images_per_epoch, recipe.training.batch_size)
+    rehearsed = _as_a_run(recipe, engine, data, evaluation)
+    draw_sheets(rehearsed)
+    memory = {"opening": peak_memory_gib(device)}
     with StreamLoader(
-        data.train, recipe.training.batch_size, micro_batches=recipe.training.accumulate, device=device
+        data.train,
+        recipe.training.batch_size,
+        micro_batches=recipe.training.accumulate,
+        workers=recipe.training.workers,
+        device=device,
     ) as loader:
-        draw = bind_draws(loader, engine)
-        seconds = _seconds_per_step(engine, draw, length)
+        seconds = _seconds_per_step(engine, bind_draws(loader, engine), length)
+        memory["steps"] = peak_memory_gib(device)
+        rehearse(rehearsed)
+        memory["the rest"] = peak_memory_gib(device)
     left = _what_is_left(length, begin, spent, seconds)
     result = {
         "recipe": recipe.name,
@@ -85,7 +97,8 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         "done_steps": begin.step,
         "remaining_steps": left.steps,
         "remaining_seconds": left.seconds,
-        "peak_memory_gib": peak_memory_gib(device),
+        "peak_memory_gib": memory["the rest"],
+        "peak_memory_gib_after": memory,
         "skipped_pictures": len(data.report),
         "notes": notes_at_start(recipe, data, evaluation),
     }
@@ -102,7 +115,31 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
     typer.echo(at_end or left.sentence)
     if evaluation is not None and at_end is None:
         typer.echo(_about(result["evaluation"]))
-    typer.echo(f"peak memory {result['peak_memory_gib']:.2f} GiB; nothing was written")
+    typer.echo(_about_memory(memory, rehearsed))
+
+
+def _about_memory(memory: Mapping[str, float], rehearsed: Run) -> str:
+    """How much there was at most, and after what."""
+    opening, steps, rest = memory.values()
+    looks = ["draws", *(["scores"] if rehearsed.validation else []), *(["evaluates"] if rehearsed.evaluation else [])]
+    return (
+        f"peak memory {rest:.2f} GiB ({opening:.2f} with all open and the first sheets, {steps:.2f} as it trains,"
+        f" {rest:.2f} as it {', '.join(looks)} and saves); nothing was written"
+    )
+
+
+def _as_a_run(recipe: Recipe, engine: Engine, data: DataSet, evaluation: Evaluation | None) -> Run:
+    """A run of the same that has no folder to write to."""
+    return Run(
+        engine=engine,
+        data=data,
+        folder=Path(os.devnull),
+        tracker=None,
+        progress=TrainingProgress(quiet=True),
+        provenance={},
+        method=recipe.pipeline.kind,
+        evaluation=evaluation,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from i2i.commands.speed_trial import choose_tricks
 from i2i.core.step import Progress
 from i2i.data.dataset import DataSet
 from i2i.data.folders import MissingFolderError
@@ -17,14 +18,15 @@ from i2i.data.streams import open_streams
 from i2i.errors import DataError, ModelError, RecipeError, UsageError
 from i2i.evaluation.features.protocol import FeatureExtractor
 from i2i.pipelines import SRGANSettings
-from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, load_recipe
+from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, check_seal, load_recipe
+from i2i.report.card import CARD_FILE
+from i2i.training.acceleration import accelerate, tricks_before_trials
 from i2i.training.checkpoint import checkpoint_folder
 from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
 from i2i.training.evaluation import Evaluation, with_whole_files, with_whole_path
 from i2i.training.precision import Precision, choose_precision
 from i2i.training.pretrained import load_pretrained
-from i2i.training.run import MODEL_FILE
 from i2i.training.timing import Length
 from i2i.training.tracking import read_metrics
 
@@ -32,6 +34,10 @@ RECIPE_FILE = "recipe.yaml"
 _Settings = TypeVar("_Settings")
 _NO_RATE = 1e-6
 """At this share of the learning rate nothing is learnt any more."""
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> Recipe:
@@ -51,6 +57,7 @@ def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> 
     kept = resume / RECIPE_FILE
     if not kept.is_file():
         raise ModelError(f"{resume}: no run to resume here, it has no {RECIPE_FILE}")
+    check_seal(kept)
     changed = load_recipe(kept, overrides)
     changes_on_resume(with_whole_paths(load_recipe(kept)), with_whole_paths(changed))
     return changed
@@ -131,8 +138,7 @@ def finished_already(
         owes: something was due at that checkpoint and not done.
     """
     reached = {} if owes else length.reached(progress, seconds)
-    # A checkpoint gets its model last: without one, the run was killed while it was finishing.
-    if not reached or not (checkpoint_folder(folder, progress.step) / MODEL_FILE).is_file():
+    if not reached or not _was_shown(folder, progress.step):
         return None
     done = f"{folder}: finished already, at step {progress.step:,}"
     if recipe.training.schedule.factor(progress) < _NO_RATE:
@@ -142,11 +148,37 @@ def finished_already(
     return f"{done}; to train longer, e.g.: i2i train --resume {folder} {more}"
 
 
-def choose(recipe: Recipe, device: torch.device) -> Recipe:
-    """Replace `auto` by what is measured to be best here; the run keeps it, on resume too."""
-    if recipe.precision != "auto":
-        return recipe
-    return dataclasses.replace(recipe, precision=choose_precision(device))
+def _was_shown(folder: Path, step: int) -> bool:
+    """Whether what people look at is newer than the checkpoint: it comes last, so that a run without it was killed
+    while it was finishing."""
+    try:
+        shown, saved = folder / CARD_FILE, checkpoint_folder(folder, step)
+        return shown.stat().st_mtime_ns >= saved.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def choose(
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    resumed: bool = False,
+    processes: int = 1,
+    report: Callable[[str], None] = _say_nothing,
+) -> Recipe:
+    """Replace `auto` by what is best here, as far as needed by a short trial; the run keeps it, on resume too.
+
+    Args:
+        resumed: the recipe is that of a run; one begun by an older version may still say `speed: auto`.
+        processes: that share the batch.
+        report: takes one line for each thing that a trial decided.
+    """
+    if recipe.precision == "auto":
+        recipe = dataclasses.replace(recipe, precision=choose_precision(device))
+    if recipe.speed == "auto":
+        tricks = tricks_before_trials(device) if resumed else choose_tricks(recipe, device, processes, report)
+        recipe = dataclasses.replace(recipe, speed=tricks)
+    return recipe
 
 
 def settle_arithmetic(recipe: Recipe) -> None:
@@ -159,28 +191,39 @@ def settle_arithmetic(recipe: Recipe) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def build_engine(recipe: Recipe, data: DataSet, processes: Processes, device: torch.device) -> Engine:
-    """Networks with their initial weights inside an engine; `recipe.precision` is chosen already.
+def build_engine(
+    recipe: Recipe,
+    data: DataSet,
+    processes: Processes,
+    device: torch.device,
+    report: Callable[[str], None] = _say_nothing,
+) -> Engine:
+    """Networks with their initial weights inside an engine; `choose` has left nothing of `recipe` to choose.
+
+    Args:
+        report: takes one line for whatever makes steps faster elsewhere and does not work here.
 
     Raises:
         RecipeError: recipe and data do not fit each other.
         ModelError: weights that the method starts with are missing or unfit.
     """
-    assert recipe.precision != "auto"
+    assert recipe.precision != "auto" and recipe.speed != "auto"
     _check_classes(recipe, data)
     pipeline = recipe.pipeline.build(recipe.data.shape)
     pipeline.initialize(recipe.seed)
     for name, settings in pipeline.pretrained.items():
         load_pretrained(pipeline.networks[name], settings)
-    return Engine(
+    engine = Engine(
         pipeline,
         recipe.training,
         Precision(recipe.precision, device),
         images_per_epoch=max(data.train[stream].images_per_epoch for stream in pipeline.streams),
         seed=recipe.seed,
         processes=processes,
-        fast=recipe.speed == "auto",
+        fast=False,
     )
+    accelerate(engine, () if recipe.speed == "plain" else recipe.speed, report)
+    return engine
 
 
 def _check_classes(recipe: Recipe, data: DataSet) -> None:

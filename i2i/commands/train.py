@@ -32,7 +32,7 @@ from i2i.data.dataset import DataSet
 from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.runtime import resolve_device
-from i2i.recipe import Recipe, dump_recipe
+from i2i.recipe import Recipe, dump_recipe, seal
 from i2i.report.card import write_card
 from i2i.report.page import write_report
 from i2i.training.checkpoint import checkpoint_steps
@@ -40,7 +40,6 @@ from i2i.training.distributed import Processes
 from i2i.training.environment import describe_environment
 from i2i.training.evaluation import open_features
 from i2i.training.fine_tuning import initialize_from
-from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.loop import fit
 from i2i.training.progress_bar import TrainingProgress
 from i2i.training.run import Run
@@ -91,25 +90,31 @@ def start(
 ) -> Finished:
     """Train what the recipe describes, or go on with the run in the folder `resume`.
 
+    Restarted by ``torchrun --max-restarts`` it goes on with the run in `out`, if that has a checkpoint by then.
+
     Raises:
         UsageError: arguments that do not go together.
         RecipeError: mistakes in the recipe, or a resumed run would change.
         I2IError: see `i2i.training.loop.fit`.
     """
+    if resume is None and out is not None and _was_restarted() and checkpoint_steps(out):
+        recipe, resume = None, out
     plan = read_plan(recipe, overrides, resume)
     target = resolve_device(device)
     if target.type == "cuda" and "LOCAL_RANK" in os.environ:
         target = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     processes = Processes.from_environment(target)
     try:
-        # What is measured or read from the clock is decided once, for all processes.
-        plan, folder = processes.share(
-            (choose(plan, target), str(resume or _new_run_folder(plan, out))) if processes.leads else None
-        )
         settle_arithmetic(plan)
-        if target.type == "cpu" and plan.speed == "auto":
-            keep_freed_memory()
+        new = str(resume or _new_run_folder(plan, out)) if processes.leads else ""
         with TrainingProgress(quiet=quiet or not processes.leads) as progress:
+            # What is measured or read from the clock is decided once, for all processes.
+            chosen = (
+                choose(plan, target, resumed=resume is not None, processes=processes.count, report=progress.message)
+                if processes.leads
+                else None
+            )
+            plan, folder = processes.share((chosen, new))
             return _train(plan, Path(folder), processes, target, progress, resumed=resume is not None)
     finally:
         processes.leave()
@@ -126,7 +131,7 @@ def _train(
 ) -> Finished:
     extractor = open_features(recipe.evaluate, device)
     data = open_data(recipe)
-    engine = build_engine(recipe, data, processes, device)
+    engine = build_engine(recipe, data, processes, device, progress.message)
     evaluation = build_evaluation(recipe, engine, data, extractor)
     for line in data.report:
         progress.message(f"skipped: {line}")
@@ -229,13 +234,18 @@ def _refuse_file(out: Path) -> None:
 def _open_tracker(
     recipe: Recipe, folder: Path, device: torch.device, progress: TrainingProgress, resumed: bool
 ) -> Tracker:
-    write_atomically(folder / RECIPE_FILE, dump_recipe(with_whole_paths(recipe)))
+    write_atomically(folder / RECIPE_FILE, seal(dump_recipe(with_whole_paths(recipe))))
     environment = describe_environment(str(device)) | {"threads": torch.get_num_threads()}
     write_atomically(folder / "environment.json", json_module.dumps(environment, indent=1))
     tracker = Tracker(folder, open_sinks(recipe.tracking, folder, progress.message), next_attempt(folder))
     config = dataclasses.asdict(recipe)
     tracker.start(config, folder.name, group=folder.name, resumed=resumed, environment=environment)
     return tracker
+
+
+def _was_restarted() -> bool:
+    """Whether ``torchrun`` runs this command anew because a process of it ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _leads() -> bool:

@@ -24,6 +24,22 @@ class ImagePool:
         self.purpose = purpose
         self.pictures: Tensor | None = None
         """(kept so far <= capacity, C, H, W), detached."""
+        self._kept_before: int | None = None
+        self._replaced: list[tuple[int, Tensor]] | None = None
+
+    def begin(self) -> None:
+        """From here on write down what is replaced, for `roll_back`: a batch at most, where a copy is all of it."""
+        self._kept_before = None if self.pictures is None else len(self.pictures)
+        self._replaced = []
+
+    def roll_back(self) -> None:
+        """Be again what `begin` met."""
+        assert self._replaced is not None, "begin comes first"
+        if self.pictures is not None:
+            for index, picture in reversed(self._replaced):
+                self.pictures[index] = picture
+            self.pictures = None if self._kept_before is None else self.pictures[: self._kept_before]
+        self._replaced = []
 
     def query(self, images: Tensor, context: StepContext) -> Tensor:
         """Swap (n, C, H, W) generated pictures against the history; what comes back carries no graph."""
@@ -38,13 +54,15 @@ class ImagePool:
         if self.pictures is None:
             self.pictures = image.new_empty((0, *image.shape))
         if len(self.pictures) < self.capacity:
-            self.pictures = torch.cat([self.pictures, image[None]])
+            self.pictures = torch.cat([self.pictures, _if_finite(image, torch.zeros_like(image))[None]])
             return image
         if swap < 0.5:
             return image
         index = int(choice * self.capacity)
         kept = self.pictures[index].clone()
-        self.pictures[index] = image
+        if self._replaced is not None:
+            self._replaced.append((index, kept))
+        self.pictures[index] = _if_finite(image, kept)
         return kept
 
     def state(self) -> dict[str, Tensor]:
@@ -54,3 +72,9 @@ class ImagePool:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what `state` gave."""
         self.pictures = state.get("pictures")
+        self._replaced = None
+
+
+def _if_finite(image: Tensor, otherwise: Tensor) -> Tensor:
+    """What the pool keeps of `image`: a broken one would break an update some day, for no reason to be seen then."""
+    return torch.where(torch.isfinite(image).all(), image, otherwise)

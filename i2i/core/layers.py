@@ -190,7 +190,8 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        context = current_context()
+        # A compiler, which is only let at networks of one process, does not know contexts.
+        context = None if torch.compiler.is_compiling() else current_context()
         if not self.training or context is None or context.joined.processes == 1:
             return super().forward(input)
         values = input if input.dtype == torch.float64 else input.float()
@@ -310,9 +311,9 @@ class Dropout(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, ...) to the same shape; zeros with `probability`, the rest scaled by 1 / (1 - probability)."""
-        context = current_context()
         if not self.training or self.probability == 0.0:
             return images
+        context = current_context()
         if context is None:
             return functional.dropout(images, self.probability)
         keep = 1.0 - self.probability

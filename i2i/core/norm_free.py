@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from i2i.core.sizes import check_repeats
+
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 """Sides of pictures that stages from 4 pixels on can make or judge."""
 LEAKY_SLOPE = 0.2
@@ -164,6 +166,10 @@ def check_stages(widths: Sequence[int], cardinalities: Sequence[int], blocks: Se
     for name, values in (("widths", widths), ("cardinalities", cardinalities), ("blocks", blocks)):
         if values and min(values) < 1:
             raise ValueError(f"{name} has {min(values)}; needs at least 1 each")
+    check_repeats("blocks", max(blocks, default=1))
+    # Groups are found by trying one after the other.
+    check_repeats("widths", max(widths, default=1), most=2**20)
+    check_repeats("expansion", expansion)
     if expansion < 1:
         raise ValueError(f"expansion is {expansion}; needs at least 1")
 

@@ -29,3 +29,17 @@ def refuse(problem: str | None) -> None:
     """Raise a problem, if there is one, as ValueError."""
     if problem is not None:
         raise ValueError(problem)
+
+
+MOST_REPEATS = 1000
+"""Of one part of a network."""
+
+
+def check_repeats(name: str, count: int, most: int = MOST_REPEATS) -> None:
+    """Refuse a number of equal parts that nobody means: they would fill the memory one by one before anything fails.
+
+    Raises:
+        ValueError: it is larger than `most`.
+    """
+    if count > most:
+        raise ValueError(f"{name} is {count}; needs at most {most}")

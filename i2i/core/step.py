@@ -8,7 +8,7 @@ An *update* is one named move of one player. The engine draws its pictures, call
 from __future__ import annotations
 
 import contextlib
-import itertools
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -80,11 +80,24 @@ class StepContext:
     joined: Joined = field(default_factory=SingleProcess)
     carry: dict[str, Tensor] = field(default_factory=dict)
     """What an earlier update of the same step left for a later one; the producer says detached or attached."""
-    _calls: Iterator[int] = field(default_factory=itertools.count)
+    _calls: _Calls = field(default_factory=lambda: _Calls())
 
     def number_call(self) -> int:
         """0, 1, 2, ... in the order of the calls: tells the draws of several layers and calls apart."""
-        return next(self._calls)
+        number = self._calls.numbered
+        self._calls.numbered += 1
+        return number
+
+    def from_here(self) -> StepContext:
+        """The same context for doing once more what comes next, with the same draws."""
+        return dataclasses.replace(self, _calls=_Calls(self._calls.numbered))
+
+
+@dataclass
+class _Calls:
+    """How many there were."""
+
+    numbered: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,14 @@ class Stateful(Protocol):
 
     def load_state(self, state: dict[str, Tensor]) -> None: ...
 
+    def begin(self) -> None:
+        """Remember how things stand, for `roll_back`; the last call counts."""
+        ...
+
+    def roll_back(self) -> None:
+        """Be again what `begin` met."""
+        ...
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2i.recipe.library import BuiltInRecipe, built_in_recipes, find_recipe
     from i2i.recipe.loading import dump_recipe, load_recipe, parse_recipe
-    from i2i.recipe.resume import changes_on_resume
+    from i2i.recipe.resume import changes_on_resume, check_seal, seal
     from i2i.recipe.settings import Recipe
 
 __all__ = [
@@ -16,10 +16,12 @@ __all__ = [
     "Recipe",
     "built_in_recipes",
     "changes_on_resume",
+    "check_seal",
     "dump_recipe",
     "find_recipe",
     "load_recipe",
     "parse_recipe",
+    "seal",
 ]
 
 # Lazy, because the settings of the networks bring torch, which merely listing recipes does not need.
@@ -31,6 +33,8 @@ _MODULES = {
     "load_recipe": "loading",
     "parse_recipe": "loading",
     "changes_on_resume": "resume",
+    "check_seal": "resume",
+    "seal": "resume",
     "Recipe": "settings",
 }
 

@@ -18,6 +18,8 @@ from i2i.recipe.nodes import MAX_BYTES, Node, Place, Problems, parse, resolve_sc
 from i2i.recipe.settings import Recipe
 
 _FLOW_WIDTH = 90
+_LONGEST_CHAIN = 20
+"""Of recipes that each extend the next."""
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -122,6 +124,11 @@ def _with_base(node: Node, path: Path | None, source: str, chain: tuple[Path, ..
     if extends is None or extends.value is None:
         return node
     base_path = _find_base(extends, path)
+    if not base_path.is_file():
+        # Reading a pipe would wait for whoever writes into it, for ever.
+        raise RecipeError(f"{extends.place}: extends: {_display(base_path)} is no file - name a .yaml file")
+    if len(chain) >= _LONGEST_CHAIN:
+        raise RecipeError(f"{extends.place}: extends: is more than {_LONGEST_CHAIN} recipes deep - join some of them")
     if base_path.resolve() in chain:
         circle = " -> ".join(_display(step) for step in (*chain, base_path))
         raise RecipeError(f"{extends.place}: extends: goes in a circle: {circle}")

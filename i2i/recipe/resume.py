@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from i2i.errors import RecipeError
@@ -21,12 +23,36 @@ MAY_CHANGE = (
     "training.loss_audit",
     "training.log_every_steps",
     "training.workers",
+    "training.activation_checkpointing",
     "evaluate.every_epochs",
     "evaluate.every_steps",
     "evaluate.every_minutes",
     "tracking",
 )
 _ABSENT = object()
+_SEAL = "# A run's own recipe; change it with --resume and --set. SHA-256 of the lines below: "
+
+
+def seal(text: str) -> str:
+    """The recipe `text` of a run under a line that tells whether it was changed: a digit makes it another training."""
+    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def check_seal(path: Path) -> None:
+    """Refuse a run's recipe that is not as the run wrote it; one without such a line, of an older run, is taken as is.
+
+    Raises:
+        RecipeError: it was damaged or edited.
+    """
+    try:
+        line, _, rest = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if line.startswith(b"#") and line != f"{_SEAL}{hashlib.sha256(rest).hexdigest()}".encode():
+        raise RecipeError(
+            f"{path}: not as the run wrote it, so that it might go on as another training"
+            " - put it back (report.html shows its lines); if you changed it on purpose, remove its first line"
+        )
 
 
 def changes_on_resume(old: Recipe, new: Recipe) -> list[str]:

@@ -9,7 +9,14 @@ from i2i.core.losses.adversarial import CROSS_ENTROPY_KINDS
 from i2i.data.settings import DataSettings
 from i2i.evaluation.measures import METRICS
 from i2i.pipelines import PipelineSettings
-from i2i.training.settings import D_PROBABILITY, EvaluationSettings, PrecisionName, SpeedName, TrainingSettings
+from i2i.training.settings import (
+    D_PROBABILITY,
+    EvaluationSettings,
+    PrecisionName,
+    SpeedName,
+    TrainingSettings,
+    TrickName,
+)
 from i2i.training.tracking import TrackingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -32,8 +39,9 @@ class Recipe:
     """A run folder or model whose weights training starts from (fine-tuning)."""
     precision: PrecisionName = "auto"
     """Arithmetic of the networks; "auto" measures which pays on this machine. "fp64" is for tests."""
-    speed: SpeedName = "auto"
-    """ "plain" leaves out everything that makes a step faster but harder to follow."""
+    speed: SpeedName | tuple[TrickName, ...] = "auto"
+    """What makes a step faster with the same mathematics, by name; "auto" takes what pays on this machine and writes
+    the names into the run, "plain" leaves everything out that makes a step harder to follow."""
     deterministic: bool = False
     """Same bits from the same seed on CUDA too, at some cost; on CPU always so."""
     pipeline: PipelineSettings
@@ -48,6 +56,8 @@ class Recipe:
             raise ValueError(f"name is {self.name[:60]!r}; it names a folder - use letters, digits, '_', '-' and '.'")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise ValueError(f"seed is {self.seed}; needs 0 to 2**63 - 1")
+        if len(set(self.speed)) < len(self.speed) and not isinstance(self.speed, str):
+            raise ValueError(f"speed is {list(self.speed)}; needs each name once")
 
     def contradictions(self) -> list[tuple[str, str]]:
         """What the parts, each fine by itself, ask of each other and do not get: (dotted key, message) pairs."""

@@ -1,18 +1,20 @@
 """Checkpoints that are whole, checked and never unpickled.
 
 A checkpoint is a folder ``checkpoints/step_N`` with ``state.safetensors`` (every tensor of the training),
-``state.json`` (counters) and ``manifest.json`` (size and SHA-256 of both). It is written under another name, flushed
-and renamed; what does not match its manifest is not used.
+``state.json`` (counters), ``manifest.json`` (size and SHA-256 of both) and the model of that step, which seals itself.
+It is written under another name, flushed and renamed; what does not match its manifest is not used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from i2i.errors import ModelError, StorageError
-from i2i.files import flush_to_disk, sha256_of_file
+from i2i.errors import ModelError, StorageError, one_line
+from i2i.files import TEMPORARY, flush_to_disk, remove_leftovers, sha256_of_file
+from i2i.inference.runtime import is_out_of_memory
 
 FORMAT_VERSION = 1
-CHECKPOINTS_FOLDER = "checkpoints"
+CHECKPOINTS_FOLDER, MODEL_FILE = "checkpoints", "model.safetensors"
 _TENSORS, _COUNTERS, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
 _log = logging.getLogger(__name__)
 
@@ -39,14 +42,19 @@ class TrainingState:
     """JSON values."""
 
 
-def save_checkpoint(run_folder: Path, step: int, state: TrainingState) -> Path:
+def save_checkpoint(
+    run_folder: Path, step: int, state: TrainingState, write_model: Callable[[Path], None] | None = None
+) -> Path:
     """Write the checkpoint of `step`; returns its folder.
+
+    Args:
+        write_model: writes the model of this step to a path, which the checkpoint keeps as `MODEL_FILE`.
 
     Raises:
         StorageError: it cannot be written; earlier checkpoints are untouched and no part of this one remains.
     """
     target = run_folder / CHECKPOINTS_FOLDER / f"step_{step}"
-    temporary = target.with_name(f".writing-{step}-{os.getpid()}")
+    temporary = target.with_name(f"{TEMPORARY}{step}-{os.getpid()}")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -60,10 +68,15 @@ def save_checkpoint(run_folder: Path, step: int, state: TrainingState) -> Path:
         (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         for name in (_TENSORS, _COUNTERS, _MANIFEST):
             flush_to_disk(temporary / name)
+        if write_model is not None:
+            write_model(temporary / MODEL_FILE)
+        flush_to_disk(temporary)
         _put_in_place(temporary, target)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, StorageError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
+        # Of a file within, the reason alone: its name under the temporary folder would help nobody.
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        reason = getattr(cause, "strerror", None) or cause
         raise StorageError(
             f"{target}: the checkpoint cannot be written: {reason} - free space; earlier checkpoints are untouched"
         ) from error
@@ -87,8 +100,31 @@ def load_checkpoint(folder: Path) -> TrainingState:
             ]:
                 raise ModelError(f"{folder}: {name} does not match its checksum, the checkpoint is damaged")
         return TrainingState(load_file(folder / _TENSORS), json.loads((folder / _COUNTERS).read_text()))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a whole checkpoint ({type(error).__name__})") from error
+
+
+@contextlib.contextmanager
+def misfit_as_help(run_folder: Path) -> Iterator[None]:
+    """Around loading a state: whole, but of another training, it fails in whatever way its numbers fail.
+
+    Raises:
+        ModelError: naming the run.
+    """
+    try:
+        with warnings.catch_warnings():
+            # It would be taken, with a half of its numbers.
+            warnings.filterwarnings("error", message="Casting complex")
+            yield
+    except ModelError as error:
+        raise ModelError(f"{run_folder}: cannot be resumed: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, UserWarning) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{run_folder}: cannot be resumed, its checkpoint is not one of this training ({type(error).__name__}:"
+            f" {one_line(error, 120)}) - start a new run, --set initialize_from={run_folder} takes its model along"
+        ) from error
 
 
 def load_newest_checkpoint(run_folder: Path, *, up_to_step: int | None = None) -> tuple[int, TrainingState]:
@@ -134,8 +170,7 @@ def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_ste
     for old in checkpoint_steps(run_folder):
         if old not in keep:
             shutil.rmtree(checkpoint_folder(run_folder, old), ignore_errors=True)
-    for leftover in (run_folder / CHECKPOINTS_FOLDER).glob(".writing-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(run_folder / CHECKPOINTS_FOLDER)
 
 
 _REPLACED = ".replaced-"

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from i2i.core.layers import what_couples_batch
 from i2i.core.randomness import SampleRandom, seed_of
-from i2i.core.step import Losses, Progress, StepContext, Update, running
-from i2i.errors import DivergedError, ModelError, RecipeError
+from i2i.core.recompute import recompute_activations
+from i2i.core.step import Losses, Progress, StepContext, Update
+from i2i.errors import DivergedError, ModelError
 from i2i.pipelines.protocol import Pipeline, Snapshot
 from i2i.training.checkpoint import TrainingState
 from i2i.training.distributed import Processes
 from i2i.training.ema import ExponentialMovingAverage
+from i2i.training.gradients import Gradients, StepUnderway, Work
+from i2i.training.late_numbers import LateNumbers
 from i2i.training.loss_audit import LossAudit
+from i2i.training.micro_batches import Batches, divided, refuse_coupled, refuse_wrong_split
 from i2i.training.player import Player
 from i2i.training.precision import Precision
 from i2i.training.settings import AdamSettings, TrainingSettings
 
-Batches = Sequence[Mapping[str, Tensor]]
-"""One mapping of stream name to pictures or labels a micro-batch."""
 Draw = Callable[[Sequence[str], Mapping[str, int]], Batches]
-"""Gives the joined batch that starts at the given counters of the given streams, split into micro-batches."""
+"""Gives the joined batch that starts at the given counters of the given streams, split as the settings say."""
 
 
 @dataclass
@@ -36,8 +37,10 @@ class UpdateReport:
     """One a micro-batch, detached."""
     gradient_norm: Tensor | None = None
     """Of the last repetition."""
-    finite: bool = True
-    """False when a loss or gradient was not a finite number; the weights were left alone."""
+    finite: Tensor = field(default_factory=lambda: torch.tensor(True))
+    """A bool on the device: False when a loss or gradient was not a finite number; the weights were left alone."""
+    skipped: Tensor = field(default_factory=lambda: torch.tensor(0))
+    """Repetitions that left the weights alone, whatever for; on the device."""
 
 
 class Engine:
@@ -74,7 +77,8 @@ class Engine:
         self.nonfinite_streak = 0
         self.skipped_updates = 0
         self.rollbacks = 0
-        self.audit = LossAudit(settings.loss_audit)
+        # A GPU computes while the host prepares the next step: there the outcome of a step is read one step later.
+        self._outcomes = LateNumbers(late_by=1 if precision.device.type == "cuda" else 0)
         self.given: set[str] = set()
         """Networks whose first weights came from elsewhere."""
         refuse_wrong_split(pipeline, settings, self.processes)
@@ -87,6 +91,8 @@ class Engine:
             if name not in owned:
                 # Nobody trains it: a fixed feature network, say.
                 network.requires_grad_(False).eval()
+            elif settings.activation_checkpointing:
+                recompute_activations(network)
         self.players = {
             player: Player(
                 {name: pipeline.networks[name] for name in names},
@@ -96,6 +102,7 @@ class Engine:
             )
             for player, names in pipeline.players.items()
         }
+        self.gradients = Gradients(pipeline, settings, precision, self.players, self.processes)
         self.averages = (
             ExponentialMovingAverage(
                 {name: pipeline.networks[name] for name in pipeline.averaged}, settings.ema_half_life_images
@@ -103,6 +110,16 @@ class Engine:
             if settings.ema_half_life_images > 0
             else None
         )
+
+    @property
+    def micro_batches(self) -> int:
+        """Parts that a batch goes through in."""
+        return self.gradients.micro_batches
+
+    @property
+    def audit(self) -> LossAudit:
+        """Of the loss terms."""
+        return self.gradients.audit
 
     @property
     def progress(self) -> Progress:
@@ -131,76 +148,74 @@ class Engine:
         return self.images - self.settings.batch_size >= snapshot.at_images
 
     def take_step(self, draw: Draw) -> dict[str, UpdateReport]:
-        """One step: every update of the pipeline that is due, in order, then the averages."""
+        """One step: every update of the pipeline that is due, in order, then the averages.
+
+        After an update that is not finite the later ones of the step move nothing: what it left for them is not finite
+        either. On a GPU nothing in here waits for the device; `settle` does.
+        """
         self._take_snapshots()
         factor = self.settings.schedule.factor(self.progress)
-        carries: list[dict[str, Tensor]] = [{} for _ in range(self.settings.accumulate)]
         reports: dict[str, UpdateReport] = {}
-        for update in self.pipeline.updates(self.progress):
-            if self.step % update.every:
-                continue
+        healthy = torch.ones((), dtype=torch.bool, device=self.precision.device)
+        skipped = torch.zeros((), dtype=torch.int64, device=self.precision.device)
+        due = [update for update in self.pipeline.updates(self.progress) if self.step % update.every == 0]
+        underway = StepUnderway(self.step + 1, due, [{} for _ in range(self.micro_batches)])
+        for update in due:
             self.players[update.player].adjust(self.progress, factor)
             assert update.name not in reports, f"two updates named {update.name} in one step share their draws"
-            report = reports[update.name] = UpdateReport()
+            report = reports[update.name] = UpdateReport(finite=healthy.clone(), skipped=torch.zeros_like(skipped))
             for repetition in range(update.repeats):
-                self.apply(update, draw, carries, report, repetition)
-            if not report.finite:
-                # What this update leaves for the later ones is not finite either.
-                break
+                self.apply(update, draw, underway, report, repetition, healthy=healthy)
+            # What was not to be done at all was not skipped.
+            skipped = skipped + report.skipped * healthy
+            healthy = healthy & report.finite
         self.step += 1
         self.images += self.settings.batch_size
         if self.averages:
             self.averages.update(self.settings.batch_size, self.images)
-        self._count_nonfinite(reports)
+        self._outcomes.add(torch.stack([skipped, (~healthy).long()]))
+        self._count_outcomes(self._outcomes.ready())
         return reports
 
     def apply(
         self,
         update: Update,
         draw: Draw,
-        carries: Sequence[dict[str, Tensor]],
+        underway: StepUnderway,
         report: UpdateReport,
         repetition: int = 0,
+        *,
+        healthy: Tensor,
     ) -> None:
         """One update: losses of all micro-batches, their gradients, one optimizer step, the constraint.
 
-        When something is not finite, weights and buffers stay as they were.
+        When something is not finite, or the step was not `healthy` before, weights and buffers stay as they were.
 
         Raises:
             RecipeError: the batch is to be split although the update's losses couple its samples.
+            OutOfMemoryError: memory is too short for as few samples at a time as are possible.
         """
-        if update.couples_batch and self.settings.accumulate > 1:
-            raise RecipeError(
-                f"training.accumulate {self.settings.accumulate} would change {update.couples_batch} in update"
-                f" {update.name}; set it to 1"
-            )
-        batches = self._draw(update, draw)
+        refuse_coupled(update, self.settings, self.micro_batches)
+        work = Work(
+            update,
+            self._draw(update, draw),
+            lambda batch, carry, number: self._context(update, batch, carry, number, repetition),
+        )
         buffers = self._copy_buffers()
-        for name, player in self.players.items():
-            player.set_trainable(name == update.player or name in update.needs_graph_of)
+        losses_finite = healthy & self.gradients.take(work, underway, report.losses, buffers)
         player = self.players[update.player]
-        losses_finite = torch.ones((), dtype=torch.bool, device=self.precision.device)
-        for number, (batch, carry) in enumerate(zip(batches, carries, strict=True)):
-            context = self._context(update, batch, carry, number, repetition)
-            with running(context), self.precision.computing():
-                losses = update.losses(context)
-                total = losses.total()
-            if number == 0 and self.audit.due(update, self.step):
-                self.audit.measure(update, losses, player.parameters.values(), player.scaler, self.processes)
-            player.scaler.scale(total / len(batches)).backward()
-            losses_finite &= torch.isfinite(total.detach())
-            report.losses.append(_detached(losses))
         move = player.move(self.processes, self.settings.clip_gradient_norm, losses_finite=losses_finite)
         for name in update.needs_graph_of:
             # Whatever reached them belongs to this update's loss, not to theirs.
             self.players[name].optimizer.zero_grad(set_to_none=True)
         report.gradient_norm = move.gradient_norm
-        report.finite &= move.outcome != "nonfinite"
-        if move.outcome != "moved":
-            self.skipped_updates += 1
-            for buffer, kept in buffers:
-                buffer.copy_(kept)
-        elif update.constrain is not None:
+        report.finite = report.finite & (move.moved | move.overflowed)
+        report.skipped = report.skipped + ~move.moved
+        for buffer, kept in buffers:
+            # `data`: a graph that a later update goes back through may hold the buffer; it does not need its numbers.
+            buffer.data.copy_(torch.where(move.moved, buffer, kept))
+        # The few methods with a constraint wait for the device here.
+        if update.constrain is not None and bool(move.moved):
             with torch.no_grad():
                 update.constrain()
 
@@ -220,17 +235,17 @@ class Engine:
 
     def _draw(self, update: Update, draw: Draw) -> Batches:
         if not update.draws:
-            return [{} for _ in range(self.settings.accumulate)]
+            return [{} for _ in range(self.micro_batches)]
         counters = {stream: self.draws[stream] for stream in update.draws}
         for stream in update.draws:
             self.draws[stream] += self.settings.batch_size
-        return draw(update.draws, counters)
+        return divided(draw(update.draws, counters), self.micro_batches)
 
     def _context(
         self, update: Update, batch: Mapping[str, Tensor], carry: dict[str, Tensor], micro_batch: int, repetition: int
     ) -> StepContext:
         """Rows of this micro-batch are numbered by their place in the whole training, whoever holds them."""
-        rows_joined = self.settings.batch_size // self.settings.accumulate
+        rows_joined = self.settings.batch_size // self.micro_batches
         first = self.images + micro_batch * rows_joined
         rows_own = rows_joined // self.processes.count
         start = self.processes.rank * rows_own
@@ -248,15 +263,18 @@ class Engine:
             carry=carry,
         )
 
-    def _count_nonfinite(self, reports: Mapping[str, UpdateReport]) -> None:
-        if all(report.finite for report in reports.values()):
-            self.nonfinite_streak = 0
-        else:
-            self.nonfinite_streak += 1
+    def settle(self) -> None:
+        """Wait for the device, and count what became of all steps taken."""
+        self._count_outcomes(self._outcomes.all())
+
+    def _count_outcomes(self, outcomes: Iterable[Sequence[int]]) -> None:
+        for skipped, was_nonfinite in outcomes:
+            self.skipped_updates += skipped
+            self.nonfinite_streak = self.nonfinite_streak + 1 if was_nonfinite else 0
 
     @property
     def beyond_tolerance(self) -> bool:
-        """Whether more steps in a row were not finite than the settings endure."""
+        """Whether more steps in a row were not finite than the settings endure; on a GPU seen one step later."""
         return self.nonfinite_streak > self.settings.nonfinite.tolerated_steps
 
     def state(self) -> TrainingState:
@@ -267,6 +285,7 @@ class Engine:
         Raises:
             DivergedError: a weight is not finite; such a state is never written.
         """
+        self.settle()
         tensors: dict[str, Tensor] = {}
         for name in self._saved_networks():
             tensors |= _prefixed(f"network/{name}", self.pipeline.networks[name].state_dict())
@@ -278,6 +297,7 @@ class Engine:
         for name, player in self.players.items():
             tensors |= _prefixed(f"optimizer/{name}", player.state())
         counters = {name: copy.copy(getattr(self, name)) for name in _COUNTERS}
+        counters["micro_batches"] = self.micro_batches
         counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
         return TrainingState(tensors, counters)
 
@@ -287,6 +307,7 @@ class Engine:
         Raises:
             ModelError: it belongs to other networks.
         """
+        self._outcomes.forget()
         self.load_networks(state)
         for name, network in (self.averages.networks if self.averages else {}).items():
             _load(network, f"average/{name}", state.tensors)
@@ -298,6 +319,8 @@ class Engine:
             memory.load_state({key: tensor.to(self.precision.device) for key, tensor in kept.items()})
         for name in _COUNTERS:
             setattr(self, name, state.counters[name])
+        # Older checkpoints do not know it.
+        self.gradients.micro_batches = state.counters.get("micro_batches", self.settings.accumulate)
 
     def load_networks(self, state: TrainingState, names: Sequence[str] | None = None) -> None:
         """Take only weights, of the named networks or of all, as a training does that starts from another's.
@@ -318,8 +341,11 @@ class Engine:
 
     def roll_back(self, state: TrainingState) -> None:
         """Weights and optimizers as in `state`, but on with data and draws that have not been met yet."""
+        self.settle()
         draws, skipped, rollbacks = dict(self.draws), self.skipped_updates, self.rollbacks
+        micro_batches = self.micro_batches
         self.load_state(state)
+        self.gradients.micro_batches = micro_batches
         self.draws, self.skipped_updates, self.rollbacks = draws, skipped, rollbacks + 1
         self.nonfinite_streak = 0
 
@@ -350,28 +376,3 @@ def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
             raise DivergedError(
                 f"{name} holds values that are not finite; the last checkpoint does not - resume from it"
             )
-
-
-def refuse_wrong_split(pipeline: Pipeline, settings: TrainingSettings, processes: Processes) -> None:
-    """Refuse by name a split of the batch that is impossible or would change the mathematics."""
-    if settings.batch_size % (settings.accumulate * processes.count):
-        raise RecipeError(
-            f"training.batch_size {settings.batch_size} cannot be split evenly into {settings.accumulate} micro-batches"
-            f" for {processes.count} processes; choose a multiple of {settings.accumulate * processes.count}"
-        )
-    if settings.accumulate > 1:
-        coupled: dict[str, list[str]] = {}
-        for name, network in pipeline.networks.items():
-            if (coupling := what_couples_batch(network)) is not None:
-                coupled.setdefault(coupling, []).append(name)
-        if coupled:
-            where = "; ".join(f"the {coupling} in {', '.join(names)}" for coupling, names in coupled.items())
-            raise RecipeError(
-                f"training.accumulate {settings.accumulate} would change {where} - set it to 1, or choose a"
-                " normalization that looks at single samples"
-            )
-
-
-def _detached(losses: Losses) -> Losses:
-    terms = {name: type(term)(term.value.detach(), term.weight) for name, term in losses.terms.items()}
-    return Losses(terms, {name: value.detach() for name, value in losses.watched.items()})

@@ -24,16 +24,21 @@ def draw_samples(run: Run) -> None:
     """Draw what the method shows of fixed pictures or latents; the leading process alone."""
     if run.tracker is None:
         return
+    for name, pictured in shown(run).items():
+        if isinstance(pictured, Grid):
+            run.tracker.grid(run.engine.step, name, pictured.pictures, pictured.columns)
+        else:
+            run.tracker.sheet(run.engine.step, name, pictured)
+
+
+def shown(run: Run) -> Mapping[str, Sheet | Grid]:
+    """What the networks make now of fixed pictures or latents, as the method shows it."""
     engine, wanted = run.engine, run.engine.settings.samples.pictures
     chosen = {stream: fixed_samples(run.data, stream, wanted) for stream in engine.pipeline.streams}
     pictures = {
         stream: to_batch(samples, engine.precision) for stream, samples in chosen.items() if samples[0].ndim == 3
     }
-    for name, pictured in _shown(run, pictures).items():
-        if isinstance(pictured, Grid):
-            run.tracker.grid(engine.step, name, pictured.pictures, pictured.columns)
-        else:
-            run.tracker.sheet(engine.step, name, pictured)
+    return _shown(run, pictures)
 
 
 def validate(run: Run) -> None:

@@ -45,8 +45,10 @@ def fit(run: Run, workers: int) -> None:
         remaining = Remaining(run.length.fraction(engine.progress, run.wall_seconds))
         _, finished, _ = _agree(run, {}, engine.progress)
         while not finished:
-            before = engine.progress
+            before, parts = engine.progress, engine.micro_batches
             reports = engine.take_step(draw)
+            if engine.micro_batches != parts:
+                run.progress.message(_about_split(engine, parts))
             run.speed.add(engine.settings.batch_size)
             if engine.beyond_tolerance:
                 recover(run)
@@ -93,6 +95,16 @@ def _act(run: Run, names: Iterable[str]) -> None:
         run.owed = list(names[names.index("evaluation") :])
         _stop(run)
     run.owed = []
+
+
+def _about_split(engine: Engine, before: int) -> str:
+    """What to tell when memory ran out for so many micro-batches as there were before this step."""
+    rows, fewer = (engine.settings.batch_size // parts for parts in (before, engine.micro_batches))
+    many = f"micro-batches of {rows}" if before > 1 else f"a batch of {rows}"
+    return (
+        f"step {engine.step}: out of memory with {many}; on with micro-batches of {fewer}"
+        f" (training.accumulate: {engine.micro_batches}), which add up to the same batch"
+    )
 
 
 def _stop(run: Run) -> None:

@@ -39,6 +39,15 @@ class LossAudit:
         self._every_steps = settings.every_steps
         self._seen: set[str] = set()
         self._unread: dict[str, float] = {}
+        self._before: tuple[set[str], dict[str, float]] = set(), {}
+
+    def begin(self) -> None:
+        """Remember how things stand, for `roll_back`."""
+        self._before = set(self._seen), dict(self._unread)
+
+    def roll_back(self) -> None:
+        """Forget what was measured since `begin`: the update did not come about, and is measured again."""
+        self._seen, self._unread = set(self._before[0]), dict(self._before[1])
 
     def due(self, update: Update, step: int) -> bool:
         """Whether to measure `update` in the step after `step` completed ones; the first time always."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -24,7 +26,8 @@ class TrainingProgress:
     def __init__(
         self, *, quiet: bool = False, console: Console | None = None, line_every_seconds: float = 30.0
     ) -> None:
-        self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        listened_to = cast(TextIO, _WhileReadStream(sys.stderr))
+        self._console = console or Console(file=listened_to, highlight=False, soft_wrap=True)
         self._quiet = quiet
         self._line_every_seconds = line_every_seconds
         self._next_line = 0.0
@@ -147,6 +150,35 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+class _WhileReadStream:
+    """A text stream that falls silent when its reader or terminal has gone: training does not end because they have."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._fall_silent()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._fall_silent()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _fall_silent(self) -> None:
+        # Whoever else writes there, and Python itself at its end, must not fail either.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 class _SummaryColumn(ProgressColumn):

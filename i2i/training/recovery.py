@@ -18,7 +18,13 @@ def recover(run: Run) -> None:
     )
     if settings.then == "stop" or engine.rollbacks >= settings.rollbacks:
         raise DivergedError(f"{problem}; {_start_over(run, 'a lower learning rate or precision fp32')}")
-    go_back(run, problem)
+    try:
+        go_back(run, problem)
+    except ModelError as error:
+        raise DivergedError(
+            f"{problem}, and no checkpoint is there to go back to; start again with a lower learning rate or precision"
+            " fp32"
+        ) from error
 
 
 def act_on_verdict(run: Run) -> bool:

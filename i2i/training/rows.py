@@ -14,6 +14,7 @@ from i2i.training.engine import Engine, UpdateReport
 
 def row_values(engine: Engine, reports: Mapping[str, UpdateReport]) -> dict[str, float]:
     """The numbers of a step by name, as means over micro-batches and processes."""
+    engine.settle()
     values: dict[str, Tensor] = {}
     for update, report in reports.items():
         terms = report.losses[0].terms

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from i2i.data.dataset import DataSet
-from i2i.errors import I2IError, one_line
-from i2i.files import link_or_copy
-from i2i.inference.model_files.model_file import write_model_file
+from i2i.errors import I2IError, ModelError, one_line
+from i2i.files import link_or_copy, remove_leftovers
+from i2i.inference.model_files.model_file import read_model_file, write_model_file
 from i2i.training.checkpoint import (
+    MODEL_FILE,
     checkpoint_folder,
     load_newest_checkpoint,
+    misfit_as_help,
     remove_old_checkpoints,
     save_checkpoint,
 )
@@ -28,7 +30,7 @@ from i2i.training.tracking import Row, Tracker, read_metrics
 from i2i.training.validation import Validation
 from i2i.training.watchdog import Verdict, Watchdog
 
-MODEL_FILE, BEST_MODEL_FILE = "model.safetensors", "best.safetensors"
+BEST_MODEL_FILE = "best.safetensors"
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Run:
     """Called with the folder, on the leading process when the run folder has something new to show."""
     saved_step: int | None = None
     """Step of the newest checkpoint of this attempt."""
+    saved_owed: Sequence[str] = ()
+    """What that checkpoint says is owed."""
     evaluated_step: int | None = None
     """Step of the newest evaluation of this attempt."""
     owed: list[str] = field(default_factory=list)
@@ -110,17 +114,20 @@ def write_row(run: Run, values: Mapping[str, float]) -> None:
 
 def checkpoint(run: Run) -> None:
     """Write checkpoint, model and report unless this step has them already; the leading process alone."""
-    if run.tracker is None or run.saved_step == run.engine.step:
+    if run.tracker is None or (run.saved_step == run.engine.step and [*run.saved_owed] == run.owed):
         return
     engine = run.engine
     state = engine.state()
     counters = {**state.counters, "best_score": run.best.score, "best_step": run.best.step, "owed": list(run.owed)}
-    kept = save_checkpoint(run.folder, engine.step, type(state)(state.tensors, counters))
-    _save_model(run, run.tracker, MODEL_FILE, "latest")
-    # The checkpoint folder serves as a model too. The next model is another file, so this link keeps its content.
-    link_or_copy(run.folder / MODEL_FILE, kept / MODEL_FILE)
+    # The checkpoint folder serves as a model too.
+    kept = save_checkpoint(
+        run.folder, engine.step, type(state)(state.tensors, counters), lambda path: _write_model(run, path)
+    )
+    # Both names are of one file. The next checkpoint brings another one, so that this link keeps its content.
+    link_or_copy(kept / MODEL_FILE, run.folder / MODEL_FILE)
+    run.tracker.model(run.folder / MODEL_FILE, ["latest"])
     remove_old_checkpoints(run.folder, engine.step, engine.settings.checkpoints.keep_last, run.best.step)
-    run.saved_step = engine.step
+    run.saved_step, run.saved_owed = engine.step, list(run.owed)
     report(run)
 
 
@@ -156,7 +163,8 @@ def keep_if_best(run: Run, score: float, *, higher_is_better: bool = True, newes
     if math.isnan(score) or (worse and not newest_wins):
         return
     run.best = Best(score, run.engine.step)
-    _save_model(run, run.tracker, BEST_MODEL_FILE, "best")
+    _write_model(run, run.folder / BEST_MODEL_FILE)
+    run.tracker.model(run.folder / BEST_MODEL_FILE, ["best"])
     # Now, not when the clock says: the checkpoint of the best step is kept, and knows that it is the best.
     checkpoint_anew(run)
 
@@ -164,10 +172,41 @@ def keep_if_best(run: Run, score: float, *, higher_is_better: bool = True, newes
 def resume(run: Run) -> None:
     """Put the engine where the newest whole checkpoint of the run left it."""
     step, state = load_newest_checkpoint(run.folder)
-    run.engine.load_state(state)
-    run.best = _best_of(state.counters)
-    run.owed = [str(name) for name in state.counters.get("owed", ())]
+    with misfit_as_help(run.folder):
+        run.engine.load_state(state)
+        run.best = _best_of(state.counters)
+        run.owed = [str(name) for name in state.counters.get("owed", ())]
     run.watchdog.replay(read_metrics(run.folder), to_step=step)
+    if run.engine.processes.leads:
+        _complete(run, step)
+
+
+def _complete(run: Run, step: int) -> None:
+    """Make the model files of the newest checkpoint anew if a kill came between them or one of them is damaged.
+
+    What killed writers left is removed here too: a run that turns out to be finished has no further attempt.
+    """
+    remove_leftovers(run.folder)
+    kept, latest = checkpoint_folder(run.folder, step) / MODEL_FILE, run.folder / MODEL_FILE
+    if _step_of_model(kept) != step:
+        _write_model(run, kept)
+    # One of a later step stays: that checkpoint is damaged, and the model is the best that is left of it.
+    if _step_of_model(latest) < step:
+        link_or_copy(kept, latest)
+    best = run.best.step
+    if best is not None and _step_of_model(run.folder / BEST_MODEL_FILE) == -1:
+        of_best = checkpoint_folder(run.folder, best) / MODEL_FILE
+        if _step_of_model(of_best) == best:
+            link_or_copy(of_best, run.folder / BEST_MODEL_FILE)
+
+
+def _step_of_model(path: Path) -> int:
+    """At which step a model was written; -1 if it is missing, damaged or does not tell."""
+    try:
+        metadata, _ = read_model_file(path)
+    except ModelError:
+        return -1
+    return int(metadata.provenance.get("step", -1))
 
 
 def go_back(run: Run, problem: str, up_to_step: int | None = None) -> None:
@@ -208,13 +247,12 @@ def _go_back_to_best(run: Run, tracker: Tracker, counters: Mapping[str, Any]) ->
     path.unlink(missing_ok=True)
 
 
-def _save_model(run: Run, tracker: Tracker, name: str, alias: str) -> None:
+def _write_model(run: Run, path: Path) -> None:
     engine = run.engine
     write_model_file(
-        run.folder / name,
+        path,
         engine.inference_networks(),
         engine.pipeline.entry_points,
         {**run.provenance, "step": engine.step, "images": engine.images},
         pipeline=run.method,
     )
-    tracker.model(run.folder / name, [alias])

@@ -15,6 +15,10 @@ from i2i.training.watchdog import WatchdogSettings
 
 PrecisionName = Literal["auto", "fp64", "fp32", "bf16", "fp16"]
 SpeedName = Literal["auto", "plain"]
+TrickName = Literal[
+    "channels_last", "fused_optimizers", "kept_memory", "fitting_threads", "raced_convolutions", "compiled_networks"
+]
+"""What makes a step faster; `i2i.training.acceleration` says what each does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +211,10 @@ class TrainingSettings:
     batch_size: int = 1
     """Samples in the joined batch of all processes and micro-batches."""
     accumulate: int = 1
-    """Micro-batches that the batch is split into to save memory."""
+    """Micro-batches that the batch is split into to save memory; more of them where memory runs out."""
+    activation_checkpointing: bool = False
+    """Keep only what goes into the blocks of the networks and compute the rest again when gradients are taken: less
+    memory, the same numbers, a third more arithmetic."""
     length: LengthSettings = field(default_factory=lambda: LengthSettings(epochs=200))
     optimizers: Mapping[str, OptimizerSettings] = field(default_factory=dict)
     """By player; a player without an entry gets the defaults of Adam."""

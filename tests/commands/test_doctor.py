@@ -14,8 +14,26 @@ import torch
 
 from i2i import __version__
 from i2i.commands import doctor
+from i2i.commands.speed_trial import SpeedFindings
 from i2i.errors import I2IError
 from i2i.inference.runners import RunnerChoice
+
+SPEED = SpeedFindings(
+    device="cuda",
+    training="a step of DCGAN, 64 px, batch 16, bf16",
+    plain_seconds=0.4,
+    seconds={"channels_last": 0.2, "compiled_networks": None, "raced_convolutions": 0.3},
+    unmeasured={"channels_last": "it never hurts"},
+    tried={"compiled_networks": "left: does not work here", "raced_convolutions": "taken: 1.33 times as fast"},
+    auto=("channels_last", "raced_convolutions"),
+    auto_seconds=0.1,
+    failed=["speed: compiled_networks does not work here (no compiler); on without it"],
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2i.commands.speed_trial.examine_speed", lambda device, precision: SPEED)
 
 
 def findings(capsys: pytest.CaptureFixture[str], quick: bool = True) -> dict[str, Any]:
@@ -59,6 +77,39 @@ def test_trial_times_each_number_format(monkeypatch: pytest.MonkeyPatch, capsys:
     assert trial["bf16_speedup"] == 4.0
     doctor.run()
     assert "bf16 pays, 4.0 times as fast" in capsys.readouterr().out
+
+
+def test_what_makes_training_faster_is_timed_and_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert findings(capsys)["speed"] is None
+    asked: list[str] = []
+    monkeypatch.setattr("i2i.training.precision.measure_precisions", lambda device: {"fp32": 0.4, "bf16": 0.1})
+    monkeypatch.setattr("i2i.inference.runners.trial.compare_runners", lambda device: {})
+    monkeypatch.setattr(
+        "i2i.commands.speed_trial.examine_speed", lambda device, precision: asked.append(precision) or SPEED
+    )
+    found = findings(capsys, quick=False)["speed"]
+    assert asked == ["bf16"]
+    assert found["seconds"] == SPEED.seconds and found["auto"] == ["channels_last", "raced_convolutions"]
+    assert found["unmeasured"] == SPEED.unmeasured and found["tried"] == SPEED.tried
+    doctor.run()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("speed:")]
+    assert "batch 16, bf16, on cuda: `speed: plain` takes 400.0 ms" in lines[0]
+    assert lines[1].endswith("channels_last: 200.0 ms; taken unmeasured: it never hurts")
+    assert lines[2].endswith("compiled_networks: does not work here; left: does not work here")
+    assert lines[3].endswith("raced_convolutions: 300.0 ms; taken: 1.33 times as fast")
+    assert "`speed: auto` takes channels_last, raced_convolutions: 100.0 ms, 4.00 times as fast" in lines[4]
+
+
+def test_a_failing_speed_trial_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(device: torch.device, precision: str) -> SpeedFindings:
+        raise torch.OutOfMemoryError("out of\nmemory")
+
+    monkeypatch.setattr("i2i.commands.speed_trial.examine_speed", fail)
+    monkeypatch.setattr("i2i.inference.runners.trial.compare_runners", lambda device: {})
+    doctor.run()
+    assert "speed:          the trial failed: OutOfMemoryError: out of memory" in capsys.readouterr().out
 
 
 def test_real_trial_measures_something(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,32 @@ def test_dtype_of_the_pictures_is_kept() -> None:
     pool = ImagePool(1, "pool")
     assert pool.query(pictures(0, 8).bfloat16(), context(0, 8)).dtype == torch.bfloat16
     assert pool.state()["pictures"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 7], ids=lambda before: f"after {before}")
+def test_rolling_back_undoes_every_query_since(before: int) -> None:
+    """Empty, while it fills, and full; and what comes afterwards is what would have come then."""
+    pool, expected = ImagePool(3, "pool"), ImagePool(3, "pool")
+    for one in (pool, expected):
+        if before:
+            one.query(pictures(0, before), context(0, before))
+    pool.begin()
+    for first in (before, before + 2):
+        pool.query(pictures(100 + first, 2), context(first, 2, seed=3))
+    assert pool.pictures is not None
+    pool.roll_back()
+    kept = expected.pictures
+    assert (pool.pictures is None) == (kept is None)
+    assert kept is None or torch.equal(pool.pictures, kept)
+    later = pictures(before, 20), context(before, 20)
+    assert torch.equal(pool.query(*later), expected.query(*later))
+
+
+def test_rolling_back_swaps_that_happened_twice_in_one_place() -> None:
+    pool = ImagePool(1, "pool")
+    pool.query(pictures(0, 1), context(0, 1))
+    pool.begin()
+    returned = pool.query(pictures(1, 30), context(1, 30)).flatten().int().tolist()
+    assert sum(back != query for query, back in enumerate(returned, start=1)) > 2
+    pool.roll_back()
+    assert pool.pictures is not None and pool.pictures.flatten().tolist() == [0]

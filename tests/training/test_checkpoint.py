@@ -20,6 +20,7 @@ from i2i.training.checkpoint import (
     checkpoint_steps,
     load_checkpoint,
     load_newest_checkpoint,
+    misfit_as_help,
     remove_old_checkpoints,
     save_checkpoint,
 )
@@ -329,3 +330,17 @@ def test_a_writer_killed_between_the_two_renames_loses_nothing(tmp_path: Path, m
         save_checkpoint(tmp_path, 1, state(2.0))
     step, found = load_newest_checkpoint(tmp_path)
     assert step == 1 and value_in(found) in (1.0, 2.0)
+
+
+def test_a_whole_state_of_another_training_is_no_internal_error(tmp_path: Path) -> None:
+    for wrong in (KeyError("draws"), TypeError("x"), RuntimeError("size of tensor a"), OverflowError("too large")):
+        remedy = r"run: cannot be resumed, .* - start a new run, --set initialize_from="
+        with pytest.raises(ModelError, match=remedy), misfit_as_help(tmp_path / "run"):
+            raise wrong
+    named = "run: cannot be resumed: network/a does not fit"
+    with pytest.raises(ModelError, match=named), misfit_as_help(tmp_path / "run"):
+        raise ModelError("network/a does not fit - the recipe must describe the same networks")
+    with pytest.raises(ModelError, match="Casting complex"), misfit_as_help(tmp_path / "run"):
+        torch.zeros(2).copy_(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(MemoryError), misfit_as_help(tmp_path / "run"):
+        raise MemoryError

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from i2i.core.discriminators.output import DiscriminatorOutput
 from i2i.core.layers import Normalization, normalization_layer
+from i2i.core.sizes import check_repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class PatchDiscriminatorSettings:
             raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
         if self.layers < 1:
             raise ValueError(f"layers is {self.layers}; needs at least 1")
+        check_repeats("layers", self.layers, most=16)
 
     @property
     def minimum_pixels(self) -> int:

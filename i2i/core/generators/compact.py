@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from i2i.core.generators.upscaling import PReLU, cells_touched, check_scale, to_unit
 from i2i.core.layers import Normalization
+from i2i.core.sizes import check_repeats
 
 SCALES = (1, 2, 3, 4, 8)
 
@@ -36,6 +37,7 @@ class CompactSettings:
             raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
         if self.convs < 0:
             raise ValueError(f"convs is {self.convs}; cannot be negative")
+        check_repeats("convs", self.convs)
 
     @property
     def normalization(self) -> Normalization:

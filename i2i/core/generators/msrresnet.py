@@ -16,6 +16,7 @@ from torch.nn import functional
 from i2i.core.generators.upscaling import cells_touched, check_scale, stage_factors, to_unit
 from i2i.core.layers import Normalization
 from i2i.core.pixel_shuffle import ShuffleStage
+from i2i.core.sizes import check_repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class MSRResNetSettings:
         for name in ("base_channels", "blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; needs at least 1")
+        check_repeats("blocks", self.blocks)
 
     @property
     def normalization(self) -> Normalization:

@@ -12,6 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from i2i.core.layers import BlurDown, BlurUp, Dropout, Normalization, ReflectionPad, normalization_layer
+from i2i.core.sizes import check_repeats
 
 Sampling = Literal["strided", "antialiased"]
 
@@ -33,6 +34,7 @@ class ResNetGeneratorSettings:
             raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
         if self.blocks < 0:
             raise ValueError(f"blocks is {self.blocks}; cannot be negative")
+        check_repeats("blocks", self.blocks)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; needs 0 up to, not including, 1")
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from i2i.core.generators.upscaling import cells_touched, check_scale, from_unit, stage_factors, to_unit
 from i2i.core.layers import Normalization
+from i2i.core.sizes import check_repeats
 
 SCALES = (1, 2, 3, 4, 8)
 
@@ -41,6 +42,7 @@ class RRDBSettings:
         for name in ("base_channels", "growth_channels", "blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; needs at least 1")
+        check_repeats("blocks", self.blocks)
 
     @property
     def normalization(self) -> Normalization:

@@ -20,6 +20,7 @@ from i2i.core.generators.upscaling import (
 )
 from i2i.core.layers import Normalization, normalization_layer
 from i2i.core.pixel_shuffle import ShuffleStage
+from i2i.core.sizes import check_repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class SRResNetSettings:
         for name in ("base_channels", "blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; needs at least 1")
+        check_repeats("blocks", self.blocks)
         if self.end_kernel < 1 or self.end_kernel % 2 == 0:
             raise ValueError(f"end_kernel is {self.end_kernel}; needs an odd number")
 

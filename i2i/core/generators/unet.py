@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.core.layers import Dropout, Normalization, normalization_layer
+from i2i.core.sizes import check_repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class UNetGeneratorSettings:
     def __post_init__(self) -> None:
         if self.levels < 5:
             raise ValueError(f"levels is {self.levels}; a U-Net needs at least 5")
+        check_repeats("levels", self.levels, most=16)
         if self.base_channels < 1:
             raise ValueError(f"base_channels is {self.base_channels}; needs at least 1")
         if not 0 <= self.dropout < 1:

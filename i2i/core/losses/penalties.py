@@ -5,7 +5,7 @@ discriminator's weights, so the discriminator must be differentiable twice. In a
 other (batch norm) that gradient is none of single samples, and no penalty means what its paper says.
 
 In float16 the gradient within would underflow, and loss scaling protects only the one outside: there a penalty runs
-in float32.
+in float32. Compiled networks cannot be differentiated twice: inside a penalty they run as they are.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def points_nearby(real: Tensor, random: SampleRandom, deviation: float) -> Tenso
 
 def _slope(judge: Judge, images: Tensor) -> Tensor:
     """Gradient of each sample's summed logits with respect to its pixels, (N, C, H, W), at least float32."""
-    with torch.enable_grad(), _wide_enough(images.device.type):
+    uncompiled = torch.compiler.set_stance("force_eager")
+    with torch.enable_grad(), _wide_enough(images.device.type), uncompiled:
         points = images.detach()
         points = (points if points.dtype.itemsize >= 4 else points.float()).requires_grad_()
         summed = [(logits if logits.dtype.itemsize >= 4 else logits.float()).sum() for logits in judge(points).logits]

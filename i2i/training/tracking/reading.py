@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from i2i.errors import ModelError
+
 METRICS_FILE, ALARMS_FILE = "metrics.jsonl", "alarms.jsonl"
 _log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ def all_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None] | None 
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -94,7 +98,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row["values"] = {str(name): float(value) for name, value in row["values"].items()}
         row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
         row["epoch"], row["wall_seconds"] = float(row["epoch"]), float(row["wall_seconds"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return row
 
@@ -105,6 +109,6 @@ def _parse_alarm(line: bytes) -> dict[str, Any] | None:
         row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
         for name in ("kind", "title", "reason", "advice", "action"):
             row[name] = str(row[name])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return row

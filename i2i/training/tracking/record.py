@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from i2i.errors import StorageError
+from i2i.files import remove_leftovers
 from i2i.training.tracking.best import best_values
 from i2i.training.tracking.reading import ALARMS_FILE, METRICS_FILE, all_rows, read_metrics
 from i2i.training.tracking.sinks import Attempt, Row, Sink
@@ -53,6 +54,8 @@ class Tracker:
         self._path = self.run_folder / METRICS_FILE
         try:
             self.run_folder.mkdir(parents=True, exist_ok=True)
+            # An attempt begins, and nobody else writes here: what a killed one left unfinished stays so.
+            remove_leftovers(self.run_folder)
             _repair_end(self._path)
             # Time lost to a killed attempt was spent all the same, so the largest value counts, not the newest row.
             self._earlier_seconds = max((row["wall_seconds"] for row in all_rows(self._path)), default=0.0)

@@ -1,0 +1,165 @@
+"""Does what makes training faster cost quality? Trains built-in sets plainly and fast, for the same number of steps.
+
+    tools/speed_check                                  all sets, three seeds each; hours on two CPU cores
+    tools/speed_check dcgan --seeds 0 --steps 500      one set, once, shorter
+    tools/speed_check dcgan --features lenet:FILE      generated digits are judged by KID too
+
+"plain" is `speed: plain` in fp32, "fast" is `speed: auto` in `--precision` (bf16). Both see the same pictures in the
+same order, begin with the same weights and take turns on the machine. Each figure is the mean over the seeds of what
+the run measured at its end, with the range: `psnr` in dB against the true pictures (more is better), `ssim` up to 1,
+`diversity` of generated pictures, which is best near that of the real ones, `kid` (less is better). "same" means that
+fast is better, or lies within what the seeds of plain differ by (of one seed: within a twentieth of the figure).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Literal
+
+import torch
+
+from i2i.training.tracking import read_metrics
+
+_WITHOUT_SPREAD = 0.05
+"""Of a figure: what counts as the same where a single seed shows no spread."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A built-in set, the recipe that learns it, and what tells how well."""
+
+    recipe: str
+    steps: int
+    figures: dict[str, Literal["more", "less", "near"]]
+    """Names in the run's metrics, and what of them is better; "near": to what plain training gives."""
+
+
+TRAININGS = {
+    "cyclegan": Training("cyclegan_demo", 1500, {"validation/psnr_AtoB": "more", "validation/psnr_BtoA": "more"}),
+    "dcgan": Training("dcgan_demo", 3000, {"sample/diversity": "near", "sample/midtones": "near"}),
+    "sr": Training("sr_demo", 1500, {"validation/psnr_y_upscale": "more", "evaluation/ssim": "more"}),
+}
+_KID = "evaluation/kid"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one set, learnt both ways; a value for each seed."""
+
+    training: str
+    figure: str
+    better: Literal["more", "less", "near"]
+    plain: list[float]
+    fast: list[float]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether fast is better, or not told apart from plain by what seeds make of it."""
+        plain, fast = fmean(self.plain), fmean(self.fast)
+        spread = max(self.plain) - min(self.plain) or _WITHOUT_SPREAD * abs(plain)
+        worse = {"more": plain - fast, "less": fast - plain, "near": abs(fast - plain)}[self.better]
+        return worse <= spread
+
+
+def train(training: Training, steps: int, seed: int, changes: Sequence[str], out: Path, device: str) -> Path:
+    """Run `i2i train` in a process of its own, because some of what is switched on is for the whole process."""
+    settings = [
+        f"seed={seed}",
+        f"training.length={{steps: {steps}, minutes: null, epochs: null}}",
+        f"training.validation={{every_minutes: null, every_epochs: null, every_steps: {steps}}}",
+        "training.samples={every_minutes: null, every_epochs: null}",
+        "tracking.wandb=disabled",
+        *changes,
+    ]
+    command = [sys.executable, "-m", "i2i", "train", training.recipe, "--out", str(out), "--device", device, "--quiet"]
+    subprocess.run([*command, *(word for each in settings for word in ("--set", each))], check=True)
+    return out
+
+
+def measured(run: Path, figure: str) -> float:
+    """The newest value of a figure that a run measured."""
+    return [row["values"][figure] for row in read_metrics(run) if figure in row["values"]][-1]
+
+
+def compare(
+    name: str, steps: int | None, seeds: Sequence[int], precision: str, features: str | None, device: str
+) -> tuple[list[Row], float]:
+    """The figures of one set learnt both ways, and how many times as fast the fast way was."""
+    training = TRAININGS[name]
+    figures = dict(training.figures)
+    judged: list[str] = []
+    if features is not None and name == "dcgan":
+        figures[_KID] = "less"
+        judged = [f"evaluate={{metrics: [kid], features: '{features}', samples: 2000}}"]
+    ways = {"plain": ["speed=plain", "precision=fp32"], "fast": ["speed=auto", f"precision={precision}"]}
+    found: dict[str, dict[str, list[float]]] = {way: {figure: [] for figure in figures} for way in ways}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for seed in seeds:
+        for way, changes in ways.items():
+            print(f"{name}, seed {seed}, {way}: training", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "run"
+                run = train(training, steps or training.steps, seed, [*changes, *judged], out, device)
+                for figure in figures:
+                    found[way][figure].append(measured(run, figure))
+                read = [row["values"].get("speed/images_per_second") for row in read_metrics(run)]
+                rates[way].append(median(rate for rate in read if rate))
+    rows = [
+        Row(name, figure, better, found["plain"][figure], found["fast"][figure]) for figure, better in figures.items()
+    ]
+    return rows, fmean(rates["fast"]) / fmean(rates["plain"])
+
+
+def with_range(values: Sequence[float]) -> str:
+    return f"{fmean(values):.3f}" + (f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tools/speed_check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("sets", nargs="*", help=f"of {', '.join(TRAININGS)}; all without any")
+    parser.add_argument("--steps", type=int, help="of every training, in place of each set's own number")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--features", help="who judges generated digits by KID, as `i2i evaluate --features`")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    arguments = parser.parse_args()
+    if unknown := sorted({*arguments.sets} - {*TRAININGS}):
+        parser.error(f"no set is called {unknown[0]}; there are {', '.join(TRAININGS)}")
+    rows: list[Row] = []
+    gains: dict[str, float] = {}
+    print(f"{'set':<10}{'figure':<28}{'plain fp32':<28}{'fast ' + arguments.precision:<28}{'':<12}times as fast")
+    for name in arguments.sets or TRAININGS:
+        found, gains[name] = compare(
+            name, arguments.steps, arguments.seeds, arguments.precision, arguments.features, arguments.device
+        )
+        for row in found:
+            verdict = "same" if row.is_same else "DIFFERS"
+            print(
+                f"{name:<10}{row.figure.rpartition('/')[2]:<28}{with_range(row.plain):<28}{with_range(row.fast):<28}"
+                f"{verdict:<12}{gains[name]:.2f}",
+                flush=True,
+            )
+        rows += found
+    if arguments.json is not None:
+        content = {
+            "torch": torch.__version__,
+            "times_as_fast": gains,
+            "rows": [{**asdict(row), "is_same": row.is_same} for row in rows],
+        }
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+    raise SystemExit(0 if all(row.is_same for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()
