@@ -92,7 +92,7 @@ def test_a_finished_training_is_not_done_again(
     assert trained == [0, 1, 1]
     assert [piece["distance"] for piece in result["pieces"]] == [10.0, 11.0]
     assert result["medians"] == {"plain_distance": 10.5, "plain_seconds": 100.0}
-    assert "10.50" in bench.table(result)
+    assert "10.50" in "\n".join(bench.table(result))
     assert json.loads(json.dumps(result)) == result
     # Another length is another campaign.
     arguments.images = 41
@@ -107,7 +107,7 @@ def test_both_sides_make_ratios(bench: Any, arguments: argparse.Namespace, monke
     result = bench.run(arguments)
     assert result["medians"]["distance_ratio"] == pytest.approx(0.75)
     assert result["medians"]["seconds_ratio"] == pytest.approx(0.1)
-    assert bench.table(result).count("0.750") == 3
+    assert "\n".join(bench.table(result)).count("0.750") == 3
 
 
 def test_a_judge_that_knows_no_digits_is_refused(
@@ -120,12 +120,11 @@ def test_a_judge_that_knows_no_digits_is_refused(
 
 def test_the_plain_recipe_trains_on_just_so_many_pictures(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "BATCH", 2)
-    monkeypatch.setattr(plain, "WIDTH", 4)
     seen: list[int] = []
     judge = plain.plain_discriminator
 
-    def counting() -> torch.nn.Module:
-        network = judge()
+    def counting(*sizes: int) -> torch.nn.Module:
+        network = judge(*sizes)
         network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
         return network
 

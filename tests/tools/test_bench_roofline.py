@@ -14,8 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from i2i.training.precision import Precision
-
 TOOLS = Path(__file__).parents[2] / "tools" / "benches"
 CPU = torch.device("cpu")
 # What a record says of the machine and the software, at least.
@@ -61,6 +59,16 @@ def test_operations_of_a_training_step(tool: Any) -> None:
     assert counted == 2 * forward[0] + 3 * forward[1]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_operations_of_groups(tool: Any, groups: int, kind: Any) -> None:
+    layer, images = kind(4, 8, 3, groups=groups), torch.rand(1, 4, 6, 6, requires_grad=True)
+    forward = tool("roofline").operations_of(lambda: layer(images))
+    assert tool("roofline").operations_of(lambda: layer(images).sum().backward()) == 3 * forward
+    layer.requires_grad_(False)
+    assert tool("roofline").operations_of(lambda: layer(images).sum().backward()) == 2 * forward
+
+
 def test_counting_computes_nothing(tool: Any) -> None:
     # The generator of the paper at 64 times the pixels: minutes, if it were done.
     sizes = [
@@ -68,15 +76,6 @@ def test_counting_computes_nothing(tool: Any) -> None:
         for side in (256, 2048)
     ]
     assert sizes == [99_103_014_912, 64 * 99_103_014_912]
-
-
-def test_both_sides_of_cyclegan_do_the_same_work(tool: Any) -> None:
-    bench = tool("bench")
-    pictures = torch.rand(1, 3, 32, 32)
-    ours = bench.our_step(CPU, 1, Precision("fp32", CPU))
-    # The first step also audits the losses: a gradient of each term.
-    ours(pictures, pictures)
-    assert tool("roofline").operations_of(lambda: ours(pictures, pictures)) == bench.cyclegan_operations(1, 32)
 
 
 def test_both_sides_of_super_resolution_do_the_same_work(tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,23 +167,25 @@ def test_runners_have_shares_too(tool: Any, rates: dict[str, list[float]], monke
 
 
 def test_a_record_is_kept(
-    tool: Any,
-    rates: dict[str, list[float]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench = tool("bench")
-    for name in ("plain_step", "our_step"):
-        monkeypatch.setattr(bench, name, lambda *given: lambda a, b: None)
-    monkeypatch.setattr(bench, "choose_precision", lambda device: "bf16")
-    monkeypatch.setattr(bench, "cyclegan_operations", lambda batch, pixels: 1000)
-    words = ["bench.py", "cyclegan", "--device", "cpu", "--pixels", "8", "--steps", "2", "--json"]
+    bench, steps = tool("bench"), tool("bench_steps")
+    measured = tool("roofline").Roofline(CPU)
+    measured.limits = {"fp32": 200.0, "bf16": 800.0}
+
+    def measure(rows: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+        (row,) = rows
+        assert row.changes == ("data.crop_pixels=8", "data.resize_pixels=8") and arguments.steps == 2
+        timed = tool("bench_turns").compare(row.title, [2.0, 4.0], [1.0, 1.0], "bf16")
+        return {"rows": [measured.rated(timed, 1000)], "limits": measured.limits}
+
+    monkeypatch.setattr(steps, "measure", measure)
     file = tmp_path / "new" / "cyclegan.json"
-    monkeypatch.setattr(sys, "argv", [*words, str(file)])
+    words = ["bench.py", "cyclegan", "--device", "cpu", "--pixels", "8", "--steps", "2", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", words)
     bench.main()
     table = capsys.readouterr().out
-    assert "CycleGAN training step, 8 px, batch 1" in table and "of the limit" in table
+    assert "CycleGAN" in table and "of the limit" in table
     record = json.loads(file.read_text())
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert set(record) == {"bench", "rows", "limits", "environment"}
@@ -209,19 +210,34 @@ def test_kept_records_are_whole() -> None:
         assert set(record["environment"]) >= ENVIRONMENT, file.name
 
 
+NEEDED = {"dcgan": ["--mnist", "x", "--lenet", "y"], "overhead": ["cyclegan_demo"]}
+
+
 def test_a_record_is_printed(tool: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     bench = tool("bench")
     # Every verb hands its result to the same function.
-    for verb, module in {
-        "srgan": "bench_srgan", "translate": "bench_translate", "large": "bench_large",
-        "statistics": "bench_statistics", "dcgan": "bench_dcgan",
-    }.items():  # fmt: skip
+    for verb, (module, _) in bench.VERBS.items():
         monkeypatch.setattr(tool(module), "run", lambda arguments: {"rows": [{"figure": 1.5}]})
         monkeypatch.setattr(tool(module), "table", lambda result: [])
-        needed = ["--mnist", "x", "--lenet", "y"] if verb == "dcgan" else []
-        monkeypatch.setattr(sys, "argv", ["bench.py", verb, *needed, "--json"])
+        monkeypatch.setattr(sys, "argv", ["bench.py", verb, *NEEDED.get(verb, ()), "--json"])
         bench.main()
         printed = json.loads(capsys.readouterr().out)
         assert printed["bench"] == verb
         assert printed["rows"] == [{"figure": 1.5}]
         assert set(printed["environment"]) >= ENVIRONMENT
+
+
+def test_without_a_verb_there_is_help(
+    tool: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = tool("bench")
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    bench.main()
+    said = capsys.readouterr().out
+    assert all(f"  {verb}" in said and what in said for verb, (_, what) in bench.VERBS.items())
+
+
+def test_every_bench_has_a_verb(tool: Any) -> None:
+    beside = {"bench_models", "bench_turns"}
+    files = {path.stem for path in TOOLS.glob("bench_*.py")}
+    assert {module for module, _ in tool("bench").VERBS.values()} == files - beside

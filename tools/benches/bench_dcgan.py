@@ -295,8 +295,8 @@ def _medians(pieces: list[Piece]) -> dict[str, float]:
     return medians
 
 
-def table(result: dict[str, Any]) -> str:
-    """Seeds and medians as aligned plain text."""
+def table(result: dict[str, Any]) -> list[str]:
+    """Seeds and medians as aligned lines of text."""
     pieces, medians = result["pieces"], result["medians"]
     lines = [f"{'':<10}{'':<10}{'plain fp32':>12}{'ours':>12}{'ours / plain':>14}"]
     for seed in sorted({piece["seed"] for piece in pieces}):
@@ -306,7 +306,7 @@ def table(result: dict[str, Any]) -> str:
             lines.append(_row(f"seed {seed}", name, values))
     for name in ("distance", "seconds"):
         lines.append(_row("median", name, [medians.get(f"{method}_{name}") for method in METHODS]))
-    return "\n".join(lines)
+    return lines
 
 
 def _row(label: str, name: str, values: list[float | None]) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from i2i.core.generators import PictureGeneratorSettings, ResNetGeneratorSettings, SRResNetSettings
 from i2i.core.initialization import InitializationSettings, initialize
 from i2i.inference.model_files.model_file import write_model_file
-from i2i.pipelines.protocol import PictureEntryPoint
+from i2i.pipelines.protocol import EntryPoint, LatentEntryPoint, PictureEntryPoint
 
 RESNET = ResNetGeneratorSettings()
 SRRESNET = SRResNetSettings()
@@ -27,6 +27,22 @@ def write_translator(path: Path, settings: ResNetGeneratorSettings = RESNET) -> 
 def write_upscaler(path: Path, settings: SRResNetSettings = SRRESNET) -> Path:
     """A model file with a fourfold SRResNet by default, of 16 blocks and 64 channels."""
     return _write(path, settings, PictureEntryPoint("generator", settings, ("low", "high"), settings.scale))
+
+
+def write_network(path: Path, entry_point: EntryPoint) -> Path:
+    """A model file with one network that nobody trained: no weight in it is zero, which an engine could leave out."""
+    network = (
+        entry_point.generator.build(entry_point.shape, entry_point.classes)
+        if isinstance(entry_point, LatentEntryPoint)
+        else entry_point.generator.build()
+    )
+    random = torch.Generator().manual_seed(0)
+    initialize(network, InitializationSettings(kind="kaiming", factor=0.5), random)
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, 0.0, 0.01, generator=random)
+    write_model_file(path, {entry_point.network: network}, {"bench": entry_point}, {"made_by": "tools/bench"})
+    return path
 
 
 def _write(path: Path, settings: PictureGeneratorSettings, entry_point: PictureEntryPoint) -> Path:

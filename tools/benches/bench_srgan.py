@@ -30,8 +30,9 @@ import cv2
 import numpy as np
 import torch
 from bench_turns import alternate, compare, comparison_lines, in_own_process, now
+from plain_upscaling import PlainMSRResNet
 from roofline import SHAPES_ONLY, Roofline, operation_lines, operations_of
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from i2i.core.generators import MSRResNetSettings
@@ -50,39 +51,6 @@ SCALE = 4
 LEARNING_RATE = 2e-4
 WIDTH, HEIGHT = 481, 321
 DEGRADATIONS: tuple[DegradationSettings, ...] = (BicubicSettings(), SecondOrderSettings())
-
-
-class PlainBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, 1, 1)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.relu(self.conv1(x)))
-
-
-class PlainMSRResNet(nn.Module):
-    """Pictures in [0, 1], four times larger."""
-
-    def __init__(self, width: int = 64, blocks: int = 16) -> None:
-        super().__init__()
-        self.conv_first = nn.Conv2d(3, width, 3, 1, 1)
-        self.body = nn.Sequential(*(PlainBlock(width) for _ in range(blocks)))
-        self.upconv1 = nn.Conv2d(width, width * 4, 3, 1, 1)
-        self.upconv2 = nn.Conv2d(width, width * 4, 3, 1, 1)
-        self.pixel_shuffle = nn.PixelShuffle(2)
-        self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
-        self.conv_last = nn.Conv2d(width, 3, 3, 1, 1)
-        self.lrelu = nn.LeakyReLU(0.1, inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.body(self.lrelu(self.conv_first(x)))
-        features = self.lrelu(self.pixel_shuffle(self.upconv1(features)))
-        features = self.lrelu(self.pixel_shuffle(self.upconv2(features)))
-        detail = self.conv_last(self.lrelu(self.conv_hr(features)))
-        return detail + functional.interpolate(x, scale_factor=SCALE, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ def _runners(model: Path, arguments: argparse.Namespace, roofline: Roofline) -> 
     return rows
 
 
-def in_turns(actions: Mapping[str, Callable[[], None]], counted: int, warmup: int) -> dict[str, list[float]]:
+def in_turns(actions: Mapping[str, Callable[[], object]], counted: int, warmup: int) -> dict[str, list[float]]:
     """Seconds of actions that take turns, by name."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(warmup + counted):

@@ -35,10 +35,11 @@ def now(device: torch.device) -> float:
 
 
 @contextlib.contextmanager
-def in_own_process(make: Callable[..., Callable[[], None]], *arguments: Any) -> Iterator[Callable[[], None]]:
+def in_own_process(make: Callable[..., Callable[..., Any]], *arguments: Any) -> Iterator[Callable[..., Any]]:
     """The action that `make(*arguments)` gives, in a process that sleeps between its turns.
 
-    What one side asks of the memory allocator then does nothing for the other.
+    What one side asks of the memory allocator then does nothing for the other. What the action is given and returns
+    travels between the processes.
 
     Raises:
         RuntimeError: the action failed there.
@@ -49,14 +50,15 @@ def in_own_process(make: Callable[..., Callable[[], None]], *arguments: Any) -> 
     process.start()
     theirs.close()
 
-    def act() -> None:
+    def act(*given: Any) -> Any:
         try:
-            ours.send(None)
-            failure = ours.recv()
+            ours.send(given)
+            failure, result = ours.recv()
         except (EOFError, OSError) as error:
             raise RuntimeError("the process that takes the step has ended") from error
         if failure is not None:
             raise RuntimeError(failure)
+        return result
 
     try:
         yield act
@@ -66,17 +68,17 @@ def in_own_process(make: Callable[..., Callable[[], None]], *arguments: Any) -> 
         process.kill()
 
 
-def _serve(connection: Connection, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
+def _serve(connection: Connection, make: Callable[..., Callable[..., Any]], arguments: tuple[Any, ...]) -> None:
     action = make(*arguments)
     with contextlib.suppress(EOFError):
         while True:
-            connection.recv()
-            failure = None
+            given = connection.recv()
+            failure = result = None
             try:
-                action()
+                result = action(*given)
             except Exception as error:  # it is the caller's
                 failure = f"{type(error).__name__}: {error}"
-            connection.send(failure)
+            connection.send((failure, result))
 
 
 def compare(name: str, plain: list[float], ours: list[float], precision: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from bench_turns import now
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 CHANNELS, PIXELS, BATCH, KERNEL = 256, 64, 4, 3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -102,9 +102,39 @@ def _fastest_kernels() -> Iterator[None]:
 
 def operations_of(action: Callable[[], object]) -> int:
     """Operations of all convolutions and matrix products that `action` runs, forward and backward."""
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _operations_of_gradients}
+    )
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with counter:
         action()
     return counter.get_total_flops()
+
+
+def _operations_of_gradients(
+    gradient: Sequence[int],
+    images: Sequence[int],
+    weight: Sequence[int],
+    *settings: Any,
+    out_shape: object = None,
+) -> int:
+    """Of a convolution's backward, from shapes: as many as forward for each gradient that is wanted.
+
+    PyTorch's own count takes the weights' gradient of a convolution in groups for one without.
+    """
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, wanted = settings
+    forward = conv_flop_count(list(images), list(weight), list(gradient), transposed=transposed)
+    return forward * (int(wanted[0]) + int(wanted[1]))
+
+
+class _NoModules:
+    """Stands where the counter would follow modules, whose hooks cannot bear a gradient at what they are given."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *failure: object) -> None: ...
 
 
 @torch.no_grad()
