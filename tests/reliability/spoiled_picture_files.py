@@ -1,12 +1,11 @@
-"""Mutated picture files: small drawn pictures in every format that is read, and ways to spoil them."""
+"""Spoiled picture files: small drawn pictures in every format that is read, and ways to spoil them."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Random = np.random.Generator
-_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
-_BOMB_SIDE = 24_000
-
-
-@dataclass(frozen=True)
-class Mutated:
-    """A spoiled file."""
-
-    kind: str
-    """How it was spoiled."""
-    suffix: str
-    content: bytes
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
+BOMB_SIDE = 24_000
 
 
 # Whole pictures
@@ -111,14 +100,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def bombs() -> dict[str, tuple[str, bytes]]:
     """Whole and valid files that unfold to gigabytes, by name."""
-    rows = _packed_zeros((1 + 3 * _BOMB_SIDE) * _BOMB_SIDE)
-    bits = _packed_zeros((1 + _BOMB_SIDE // 8) * _BOMB_SIDE)
+    rows = _packed_zeros((1 + 3 * BOMB_SIDE) * BOMB_SIDE)
+    bits = _packed_zeros((1 + BOMB_SIDE // 8) * BOMB_SIDE)
     text = _packed_zeros(300_000_000)
-    tags = {256: _BOMB_SIDE, 257: _BOMB_SIDE, 258: (8, 8, 8), 259: 8, 262: 2, 273: 0, 277: 3, 278: _BOMB_SIDE}
+    tags = {256: BOMB_SIDE, 257: BOMB_SIDE, 258: (8, 8, 8), 259: 8, 262: 2, 273: 0, 277: 3, 278: BOMB_SIDE}
     small = zlib.compress(bytes(9 * 8))
     return {
-        "png-colour": ("png", png(_BOMB_SIDE, _BOMB_SIDE, rows, colour=2)),
-        "png-bits": ("png", png(_BOMB_SIDE, _BOMB_SIDE, bits, bits=1)),
+        "png-colour": ("png", png(BOMB_SIDE, BOMB_SIDE, rows, colour=2)),
+        "png-bits": ("png", png(BOMB_SIDE, BOMB_SIDE, bits, bits=1)),
         "png-text": ("png", png(8, 8, small, extra=_chunk(b"zTXt", b"comment\0\0" + text))),
         "png-profile": ("png", png(8, 8, small, extra=_chunk(b"iCCP", b"profile\0\0" + text))),
         "tiff-deflate": ("tiff", _tiff(tags, rows)),
@@ -195,7 +184,7 @@ MUTATIONS: dict[str, Callable[[str, bytes, Random], bytes]] = {
 
 def _some_side(rng: Random) -> int:
     """Of any order of magnitude."""
-    return int(2 ** rng.uniform(0, 32)) if rng.random() < 0.7 else int(rng.integers(0, 3)) or _BOMB_SIDE
+    return int(2 ** rng.uniform(0, 32)) if rng.random() < 0.7 else int(rng.integers(0, 3)) or BOMB_SIDE
 
 
 def _png_header(spoiled: bytearray, width: int, height: int, rng: Random) -> None:
@@ -248,21 +237,3 @@ def _tiff_header(spoiled: bytearray, width: int, height: int, rng: Random) -> No
 _HEADERS: dict[str, Callable[[bytearray, int, int, Random], None]] = {
     "png": _png_header, "jpeg": _jpeg_header, "webp": _webp_header, "bmp": _bmp_header, "tiff": _tiff_header,
 }  # fmt: skip
-
-
-def mutated_files(count: int, seed: int) -> Iterator[Mutated]:
-    """`count` spoiled files; equal seeds give equal files, and file n does not depend on `count`."""
-    whole, heavy = drawn_pictures(), bombs()
-    for index in range(count):
-        rng = np.random.default_rng([seed, index])
-        if index % 50 == 49:
-            name = sorted(heavy)[index // 50 % len(heavy)]
-            format, content = heavy[name]
-            yield Mutated("bomb", _SUFFIXES[format], content)
-            continue
-        format, content = whole[sorted(whole)[int(rng.integers(len(whole)))]]
-        kind = list(MUTATIONS)[index % len(MUTATIONS)]
-        content = MUTATIONS[kind](format, content, rng)
-        # Names tell nothing: one in ten has that of another format.
-        named = format if rng.random() < 0.9 else sorted(_SUFFIXES)[int(rng.integers(len(_SUFFIXES)))]
-        yield Mutated(kind, _SUFFIXES[named], content)

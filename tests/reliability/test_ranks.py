@@ -1,0 +1,33 @@
+"""One of two processes is killed: the other says so, and torchrun's restart goes on with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from i2i.cli.failures import report_failure
+from tests.reliability.cases import Case, few
+from tests.reliability.ranks import RANKS
+from tests.reliability.warm import AVAILABLE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AVAILABLE, reason="looks for processes in /proc")
+@pytest.mark.parametrize("case", few(RANKS, kinds=["rank 1, restarted by torchrun"]), ids=str)
+def test_restarted(case: Case, tmp_path: Path) -> None:
+    RANKS.make_ready(tmp_path)
+    outcome = RANKS.settle(case, tmp_path)
+    assert outcome.ok, outcome
+
+
+def test_a_lost_process_is_no_internal_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:11177. GLHF!")
+    assert report_failure(error) == 1
+    assert "internal error" in capsys.readouterr().err  # one process alone has nobody to lose
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert report_failure(error) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another of the processes has ended" in line and "--resume" in line
