@@ -14,8 +14,12 @@ from types import FrameType
 def run() -> int:
     """Run the command line and return its exit code."""
     asked: list[int] = []
+    settled: list[int] = []
 
     def note(signal_number: int, frame: FrameType | None) -> None:
+        if settled:
+            # All is done and said; what a library still tidies up may be left out.
+            os._exit(settled[0])
         asked.append(signal_number)
         interrupted(signal_number, frame)
 
@@ -25,10 +29,28 @@ def run() -> int:
     # As orderly an end as Ctrl-C brings: otherwise half-written files and the processes started here would stay.
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, note)
-    from i2i.cli import main
+    if "--debug" not in sys.argv:
+        threading.excepthook = _say_in_one_line
+    try:
+        from i2i.cli import main
 
-    code = main()
-    return 128 + asked[0] if asked and code == 128 + signal.SIGINT else code
+        code = main()
+    except KeyboardInterrupt:
+        # Before the commands are ready to answer for themselves, or once more while one was answering.
+        with contextlib.suppress(OSError):
+            os.write(2, b"i2i: interrupted\n")
+        code = 128 + signal.SIGINT
+    settled.append(128 + asked[0] if asked and code == 128 + signal.SIGINT else code)
+    return settled[0]
+
+
+def _say_in_one_line(failure: threading.ExceptHookArgs) -> None:
+    """What becomes of an error in a thread of a library, such as one that writes events to a full disk."""
+    if failure.exc_type is not SystemExit:
+        what = " ".join(str(failure.exc_value).split())
+        name = "unnamed" if failure.thread is None else failure.thread.name
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"i2i: warning: thread {name} failed: {failure.exc_type.__name__}: {what}\n")
 
 
 def interrupted(signal_number: int, frame: FrameType | None) -> None:

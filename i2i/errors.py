@@ -78,3 +78,10 @@ class InterruptedBySignal(I2IError):  # noqa: N818 - it is an orderly end, not a
 def one_line(error: object, longest: int = 200) -> str:
     """What another library says of a failure, fit for a message of ours; its kind where it says nothing."""
     return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text of strangers, such as names in an archive, without what would command the terminal: that is spelt out."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
+    )

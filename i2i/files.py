@@ -7,6 +7,7 @@ reader (or a resumed run) sees either the old file or the new one, never a part.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
@@ -25,6 +26,10 @@ def _read_umask() -> int:
 
 
 _UMASK = _read_umask()
+TEMPORARY = ".writing-"
+"""What the names of unfinished files and folders begin with."""
+_NAME_CHARACTERS = 40
+"""Of the file's own name in that of its temporary one, so that a long name does not become too long."""
 
 
 @contextlib.contextmanager
@@ -38,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
         temporary = Path(name)
         os.close(handle)
         yield temporary
@@ -71,6 +76,31 @@ def link_or_copy(source: Path, target: Path) -> None:
             temporary.hardlink_to(source)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left at any depth below `folder`; nobody may be writing there now."""
+    for leftover in [*Path(folder).rglob(f"{TEMPORARY}*")]:
+        _remove(leftover)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what killed writers of the file at `path` left beside it; nobody may be writing it now."""
+    for leftover in [*path.parent.glob(f"{glob.escape(_prefix(path))}*")]:
+        _remove(leftover)
+
+
+def _prefix(path: Path) -> str:
+    return f"{TEMPORARY}{path.stem[:_NAME_CHARACTERS]}-"
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+        return
+    # It is in nobody's way: whoever may not remove it works without.
+    with contextlib.suppress(OSError):
+        leftover.unlink()
 
 
 def flush_to_disk(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,21 @@ class TestExtends:
         path = write(tmp_path, "child.yaml", f"extends: {value}\n")
         with pytest.raises(RecipeError, match=message):
             load_recipe(path)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "waiting")
+        (tmp_path / "x.yaml").write_text("extends: ./waiting\n")
+        with pytest.raises(RecipeError, match=r"waiting is no file - name a \.yaml file"):
+            load_recipe(tmp_path / "x.yaml")
+
+    def test_a_chain_has_an_end(self, tmp_path: Path) -> None:
+        for index in range(21):
+            (tmp_path / f"{index}.yaml").write_text(f"extends: {index + 1}.yaml\n")
+        (tmp_path / "21.yaml").write_text("extends: cyclegan_demo\n")
+        assert load_recipe(tmp_path / "3.yaml").pipeline == load_recipe("cyclegan_demo").pipeline
+        with pytest.raises(RecipeError, match=r"19\.yaml:1: extends: is more than 20 recipes deep"):
+            load_recipe(tmp_path / "0.yaml")
 
 
 class TestFinding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["app", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error is reported here and nowhere else."""
     words, debug = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
+    # Its remarks on damaged files, two lines each, name no file; what is said of such files is ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     command: Any = typer.main.get_command(app)
     try:
         with command.make_context("i2i", words) as context:

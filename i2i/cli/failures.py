@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from i2i.errors import I2IError, InterruptedBySignal, one_line
+from i2i.errors import I2IError, InterruptedBySignal, one_line, printable
 
 
 def report_failure(error: BaseException) -> int:
@@ -38,6 +38,12 @@ def report_failure(error: BaseException) -> int:
                 "--set training.accumulate=2, a smaller crop), or --device cpu"
             )
             return 6
+        case RuntimeError() if _has_lost_another(error):
+            _complain(
+                "another of the processes has ended, and this one cannot go on without it - see what that one said;"
+                " a training goes on with i2i train --resume RUN"
+            )
+            return 1
         case OSError() if error.strerror:
             where = f"{error.filename}: " if error.filename is not None else ""
             _complain(f"{where}{error.strerror} - run again with --debug to see where")
@@ -53,8 +59,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    # oneDNN, where it gets no memory, says these words and no others.
+    alone = ("could not create a primitive", "could not execute a primitive")
+    return isinstance(error, RuntimeError) and (any(sign in str(error) for sign in signs) or str(error) in alone)
+
+
+def _has_lost_another(error: RuntimeError) -> bool:
+    """Whether the libraries that carry messages between processes say so; they raise errors of many classes."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError", "NCCL error")
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(sign in str(error) for sign in signs)
 
 
 def _complain(message: str) -> None:
-    typer.echo(f"i2i: error: {message}", err=True)
+    typer.echo(f"i2i: error: {printable(message)}", err=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, overload
@@ -141,20 +141,23 @@ def content_digests(folder: Path, names: Sequence[str], cache_folder: Path | Non
     readable = {name: entry for name, entry in entries.items() if entry[2] != "unreadable"}
     if index_file is not None and readable != known:
         try:
-            write_atomically(index_file, json.dumps(readable))
+            write_atomically(index_file, json.dumps({"sha256": _seal(readable), "files": readable}))
         except StorageError as error:
             _log.warning("cache %s cannot be written, files are read in full at every start: %s", cache_folder, error)
     return {name: str(entry[2]) for name, entry in entries.items()}
 
 
 def _read_index(file: Path) -> dict[str, list[object]]:
+    """What is known of each file; nothing where the index is missing or damaged: a false digest would go unnoticed."""
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return index["files"] if index["sha256"] == _seal(index["files"]) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    if not isinstance(index, dict):
-        return {}
-    return {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 3}
+
+
+def _seal(files: Mapping[str, list[object]]) -> str:
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _in_memory(names: Sequence[str], side: int, channels: int, produce: Produce) -> PictureStore:

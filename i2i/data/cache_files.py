@@ -21,7 +21,7 @@ import filelock
 import numpy as np
 
 from i2i.errors import DataError, StorageError
-from i2i.files import atomic_path
+from i2i.files import atomic_path, remove_leftovers_of
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def open_or_make(cache_folder: Path, key: Sequence[object], read: Read[T], write
                 # Another process may have written it while this one waited.
                 opened = read(file, warn=True)
                 if opened is None:
+                    remove_leftovers_of(file)  # of one that was killed: they can be gigabytes
                     write(file)
                     opened = read(file, warn=True)
         if opened is not None:

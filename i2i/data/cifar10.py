@@ -10,7 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,7 @@ _SIDE = 32
 _CHANNELS = 3
 _LARGEST_BATCH_BYTES = 64 << 20
 """A batch has 31 MB."""
+_LARGEST_HEADER_BYTES = 1 << 16
 _MOST_MEMBERS = 100
 
 
@@ -132,11 +133,13 @@ def _batches_of_archive(archive: Path) -> dict[str, bytes]:
     batches: dict[str, bytes] = {}
     try:
         # As a stream, for each step back would unpack it all once more.
-        with tarfile.open(archive, "r|*") as opened:
+        with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
             for number, member in enumerate(opened):
                 _check_size(member.size, f"{archive}: {member.name[:200]!r}")
                 if number >= _MOST_MEMBERS:
                     raise DataError(f"{archive}: holds more files than CIFAR-10 has - get {ARCHIVE_NAME} anew")
+                # Nothing is unpacked; what the standard library would not unpack is no archive to read from either.
+                tarfile.data_filter(member, ".")
                 name = PurePosixPath(member.name).name
                 file = opened.extractfile(member) if name in (*_TRAIN, _TEST) and member.isfile() else None
                 if file is not None:
@@ -145,6 +148,17 @@ def _batches_of_archive(archive: Path) -> dict[str, bytes]:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{archive}: cannot be read ({reason}) - get {ARCHIVE_NAME} anew") from error
     return batches
+
+
+class _Header(tarfile.TarInfo):
+    """Of a member; one that only says more about the next one is read whole, whatever size it claims."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type not in tarfile.REGULAR_TYPES and header.size > _LARGEST_HEADER_BYTES:
+            raise tarfile.TarError(f"a header of {header.size:,} bytes")
+        return header
 
 
 def _check_size(size: int, what: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import ssl
 import stat
 import tempfile
@@ -11,11 +10,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from i2i.data.archive_names import check_archive_names
 from i2i.data.cache import default_cache_folder
 from i2i.data.folders import find_pictures
 from i2i.errors import DataError, StorageError
@@ -273,10 +274,8 @@ def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:
         try:
             with zipfile.ZipFile(archive) as opened:
                 for member in _safe_members(entry, opened, archive):
-                    target = Path(temporary, *PurePosixPath(member.filename).parts)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with opened.open(member) as source, target.open("xb") as file:
-                        shutil.copyfileobj(source, file)
+                    # Which by itself, too, keeps everything below the folder and makes no links.
+                    opened.extract(member, temporary)
         except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
             raise DataError(f"{archive}: is a damaged archive ({error}) - remove it and fetch again") from error
         unpacked = Path(temporary, entry.name)
@@ -290,14 +289,17 @@ def _safe_members(entry: PublishedSet, opened: zipfile.ZipFile, archive: Path) -
     zipfile itself stops at the size a member declares, so that the declared sizes can be trusted here.
     """
     members = [member for member in opened.infolist() if not member.is_dir()]
+    names = Counter(str(PurePosixPath(member.filename)) for member in members)
+    check_archive_names(archive, [member.filename for member in members])
     for member in members:
-        path = PurePosixPath(member.filename)
-        windows = "\\" in member.filename or ":" in member.filename
-        if path.is_absolute() or ".." in path.parts or windows or not path.parts:
-            raise DataError(f"{archive}: holds the unsafe path {member.filename!r} - do not use this archive")
+        if names[str(PurePosixPath(member.filename))] > 1:
+            raise DataError(f"{archive}: holds {member.filename[:200]!r} twice - do not use this archive")
         mode = member.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            raise DataError(f"{archive}: {member.filename!r} is a link or device - do not use this archive")
+            raise DataError(f"{archive}: {member.filename[:200]!r} is a link or device - do not use this archive")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unfolds all others without measure.
+            raise DataError(f"{archive}: {member.filename[:200]!r} is packed in a rare way - do not use this archive")
     declared = sum(member.file_size for member in members)
     expected = sum(entry.pictures.values())
     if declared > entry.archive_bytes * _MAX_UNPACKED_RATIO or len(members) > 2 * expected + 100:

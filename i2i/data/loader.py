@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -24,10 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from i2i.data.dataset import IndexedStream, Stream
-from i2i.errors import DataError, RecipeError
+from i2i.errors import DataError, RecipeError, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -180,7 +181,8 @@ class StreamLoader:
         except (RuntimeError, OSError, EOFError, DataError) as error:
             _log.warning(
                 "loading processes failed, loading goes on in this process with the same pictures: %s",
-                " ".join(str(error).split())[:200],
+                # What a worker raised ends with what it says, behind lines on where.
+                one_line((str(error).strip().splitlines() or [type(error).__name__])[-1]),
             )
             self.workers = 0
             self.close()
@@ -263,10 +265,15 @@ class _RankBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         counters = self._layout.counters(index)
-        return {
+        read = {
             name: torch.from_numpy(np.stack([stream[counter] for counter in counters]))
             for name, stream in self._streams.items()
         }
+        if get_worker_info() is not None:
+            # Now, and not in the thread that sends it: where /dev/shm is full, what fails there is waited for forever.
+            for samples in read.values():
+                samples.share_memory_()
+        return read
 
 
 class _CountersFrom(Sampler[int]):
@@ -334,5 +341,6 @@ def _prepare_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line in its own process
     # The terminal sends Ctrl-C to every process; the training process saves first and then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from i2i.data.archive_names import check_archive_names
 from i2i.data.cache import content_digests
 from i2i.data.folders import PICTURE_SUFFIXES, find_pictures, is_hidden_or_junk
 from i2i.errors import DataError, one_line
@@ -133,10 +134,9 @@ def _pictures_of(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.Zi
     """The archive's pictures by full name, after refusing what no archive of pictures is like."""
     members = {member.filename: member for member in opened.infolist() if not member.is_dir()}
     pictures: dict[str, zipfile.ZipInfo] = {}
+    check_archive_names(archive, members)
     for name, member in members.items():
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
-            raise DataError(f"{archive}: holds the unsafe path {name[:200]!r} - do not use this archive")
         if path.suffix.lower() not in PICTURE_SUFFIXES or any(is_hidden_or_junk(part) for part in path.parts):
             continue
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):

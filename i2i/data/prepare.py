@@ -236,7 +236,8 @@ def _make_pictures(originals: Originals, folder: Path, manifest: Manifest, progr
         # Its place follows when all are known, for names that clash get their numbers in order.
         (folder.parent / f"{len(kept)}").write_bytes(made.content)
         kept.append(_listed(source, made, f"{len(kept)}"))
-    taken: set[str] = set()
+    # A folder and a file of one name cannot lie beside each other.
+    taken = {str(folder).casefold() for picture in kept for folder in PurePosixPath(picture.source).parents}
     for picture in sorted(kept, key=lambda one: one.source):
         name = _free_name(picture.source, manifest.settings.format, taken)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

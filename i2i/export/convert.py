@@ -112,7 +112,7 @@ def _unknown(source: Path, weights: Weights) -> str:
     if not near:
         names = ", ".join(list(weights)[:_NAMED])
         known = ", ".join(layout.name for layout in LAYOUTS)
-        return f"{source}: unknown layout, its names ({names}, ...) are like none of {known}"
+        return f"{source}: unknown layout, its names ({names}, ...) are like none of {known} - give one of those"
     unknown = unknown_names(weights, near[0])
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""

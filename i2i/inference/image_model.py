@@ -125,13 +125,20 @@ class ImageModel:
 
         Raises:
             OutOfMemoryError: the device cannot hold pictures of this size.
-            ModelError: the network returned numbers that are not finite, or its engine failed.
+            ModelError: the network returned numbers that are not finite, pictures of another size than the model says,
+                or its engine failed.
         """
         height, width = images.shape[-2:]
         with out_of_memory_as_help(len(images), height, width, _REMEDY):
             images = images.to(self.device, torch.float32)
             with engine_failure_as_help(self.path, self.runner.name):
                 output = self.runner(images)
+            scale = self.entry_point.scale
+            if output.shape != (len(images), 3, height * scale, width * scale):
+                raise ModelError(
+                    f"{self.path or 'the model'}: gives {tuple(output.shape)} for {tuple(images.shape)} and says that"
+                    f" it enlarges {scale} times - the file does not fit its own settings, export it anew"
+                )
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
         return self._corrected(output, images) if self.consistent else output

@@ -153,6 +153,12 @@ class LatentModel:
         with out_of_memory_as_help(BLOCK, pixels, pixels, "use a smaller --batch or --device cpu"):
             with engine_failure_as_help(self.path, self.runner.name):
                 output = self.runner(filled, numbers)[:count]
+            shape = self.entry_point.shape
+            if output.shape[1:] != (shape.channels, shape.pixels, shape.pixels):
+                raise ModelError(
+                    f"{self.path or 'the model'}: gives pictures of {tuple(output.shape[1:])} and says that they are"
+                    f" {shape} - the file does not fit its own settings, export it anew"
+                )
             if not torch.isfinite(output).all():
                 raise ModelError(not_finite_message(self.path, self.precision))
             return levels_of(output, np.uint8)

@@ -198,7 +198,7 @@ def test_links_in_an_archive_are_no_batches(tmp_path: Path) -> None:
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
             opened.addfile(link)
-    with pytest.raises(DataError, match=r"data_batch_1, data_batch_2, .* is missing"):
+    with pytest.raises(DataError, match=r"'data_batch_1' is a link to an absolute path"):
         _open(tmp_path / "x.tar.gz")
 
 

@@ -245,7 +245,7 @@ def test_a_full_disk_is_said_to_be_full(site: _Site, tmp_path: Path, monkeypatch
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("i2i.data.fetch.shutil.copyfileobj", no_space)
+    monkeypatch.setattr("zipfile.shutil.copyfileobj", no_space)
     with pytest.raises(StorageError, match="cannot be written: No space left on device - free space"):
         fetch_set(site.entry(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.zip"]

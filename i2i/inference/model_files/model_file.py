@@ -258,15 +258,27 @@ def build_network(
         ModelError: settings and tensors do not fit each other.
     """
     name = network_name or record.network
-    try:
-        # Building draws initial weights; the caller's random numbers must not depend on that.
-        with torch.random.fork_rng(devices=[]):
-            network = _built(record)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{path}: network {name} cannot be built ({one_line(error)})") from error
     prefix = name + "."
     found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    expected = network.state_dict()
+    # Without memory for a start: the settings are the file's own words, and only what it holds is set aside for real.
+    _check_fit(path, name, _network(path, name, record, "meta").state_dict(), found)
+    network = _network(path, name, record, "cpu")
+    network.load_state_dict(found)
+    return network.float()
+
+
+def _network(path: Path, name: str, record: EntryPointRecord, device: str) -> nn.Module:
+    try:
+        # Building draws initial weights; the caller's random numbers must not depend on that.
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            return _built(record)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise ModelError(
+            f"{path}: network {name} cannot be built ({one_line(error)}) - the file does not fit this version of i2i"
+        ) from error
+
+
+def _check_fit(path: Path, name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or surplus:
         what = f"lacks {missing[0]}" if missing else f"has an unknown {surplus[0]}"
@@ -277,11 +289,9 @@ def build_network(
     for key, tensor in expected.items():
         if tensor.shape != found[key].shape:
             raise ModelError(
-                f"{path}: {prefix}{key} is {tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
+                f"{path}: {name}.{key} is {tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
                 " - the file does not fit its own settings"
             )
-    network.load_state_dict(found)
-    return network.float()
 
 
 def _networks_of(entry: EntryPoint) -> list[str]:

@@ -12,7 +12,8 @@ from i2i.inference.runners.computation import Computation
 from i2i.inference.runners.onnxruntime_library import load_onnxruntime
 from i2i.inference.runtime import Precision
 
-_ONLY_ERRORS = 3
+_NOTHING_SHORT_OF_THE_END = 4
+"""Of severity. Errors come as exceptions, which say the same without the colours of a log."""
 
 
 class OnnxRunner:
@@ -35,7 +36,7 @@ class OnnxRunner:
         self.device = device
         self._computation = computation.without_weights
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ONLY_ERRORS
+        options.log_severity_level = _NOTHING_SHORT_OF_THE_END
         # Blocks of latents run side by side, each on one thread: see LatentModel.
         options.intra_op_num_threads = torch.get_num_threads() if computation.takes_pictures else 1
         options.inter_op_num_threads = 1

@@ -260,6 +260,20 @@ class TestForeignOnnx:
         with pytest.raises(ModelError, match="operators of evil"):
             load_model(path, "cpu")
 
+    @pytest.mark.parametrize("place", ["loop", "function"])
+    def test_with_what_may_never_end(self, exports: Callable[[str, str], Path], tmp_path: Path, place: str) -> None:
+        def add(model: onnx.ModelProto) -> None:
+            if place == "function":
+                model.functions.add(name="f")
+                return
+            attribute = model.graph.node.add(op_type="Loop", output=["unused"]).attribute.add(name="body")
+            attribute.type = onnx.AttributeProto.GRAPH
+            attribute.g.name = "body"
+
+        path = self.changed(exports, tmp_path / "m.onnx", add)
+        with pytest.raises(ModelError, match="graphs within its graph, and loops of these may never end"):
+            load_model(path, "cpu")
+
 
 def test_what_a_file_cannot_do_is_said(exports: Callable[[str, str], Path]) -> None:
     path = exports("upscaler", "onnx")
@@ -354,8 +368,10 @@ def test_want_of_memory_is_known_in_the_words_of_every_engine(tmp_path: Path, mo
         "onnxruntime: [ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer",
         "Exception from src/inference: std::bad_alloc",
         "CUDA out of memory. Tried to",
+        "could not create a primitive",
     ):
         assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
     assert not is_out_of_memory(RuntimeError("unsupported memory format option"))
     assert not is_out_of_memory(ValueError("alloc"))
     source = open_model(write_upscaler(tmp_path / "m.safetensors"))
