@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # The half-life is at most this share of the samples seen: without it the average of a short training is still mostly
 # the network's first weights, and its pictures are noise.
@@ -40,7 +40,8 @@ class ExponentialMovingAverage:
         for name, averaged in self.networks.items():
             live = self._live[name]
             # One call for all weights: on a GPU a launch for each would take longer than the arithmetic.
-            targets, sources = list(averaged.parameters()), list(live.parameters())
+            targets: list[Tensor] = list(averaged.parameters())
+            sources: list[Tensor] = list(live.parameters())
             torch._foreach_lerp_(targets, sources, 1.0 - kept)  # pyright: ignore[reportPrivateImportUsage]
             if buffers := list(averaged.buffers()):
                 torch._foreach_copy_(buffers, list(live.buffers()))  # pyright: ignore[reportPrivateImportUsage]
