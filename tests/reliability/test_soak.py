@@ -121,6 +121,8 @@ def test_a_second_call_goes_on_where_the_first_one_was_cut_off(
     """A stand-in for the training: what is called, watched, ended and written."""
     place = tmp_path / "place"
     (place / "i2i").mkdir(parents=True)
+    # A whole package: without this file, an i2i that is installed would come before it.
+    (place / "i2i" / "__init__.py").touch()
     (place / "i2i" / "__main__.py").write_text(TRAINING)
     monkeypatch.setattr(soak, "REPOSITORY", place)
     folder = tmp_path / "soak"
