@@ -220,7 +220,6 @@ def build_engine(
         images_per_epoch=max(data.train[stream].images_per_epoch for stream in pipeline.streams),
         seed=recipe.seed,
         processes=processes,
-        fast=False,
     )
     accelerate(engine, () if recipe.speed == "plain" else recipe.speed, report)
     return engine

@@ -101,9 +101,7 @@ def _throwaway_engine(recipe: Recipe, rows: int, device: torch.device) -> Engine
     pipeline = recipe.pipeline.build(recipe.data.shape)
     pipeline.initialize(recipe.seed)
     settings = dataclasses.replace(recipe.training, batch_size=rows, accumulate=1)
-    engine = Engine(
-        pipeline, settings, Precision(recipe.precision, device), images_per_epoch=1000, seed=recipe.seed, fast=False
-    )
+    engine = Engine(pipeline, settings, Precision(recipe.precision, device), images_per_epoch=1000, seed=recipe.seed)
     later = max((snapshot.at_images for snapshot in pipeline.snapshots.values()), default=0)
     # Beyond the picture that is the last of the phase before, on whole steps.
     engine.step = -(-later // rows)

@@ -47,6 +47,7 @@ class Engine:
     """Owns networks, players, averages and counters, and moves them one step at a time.
 
     Losses and gradients of a step do not depend on how the joined batch is split over processes and micro-batches.
+    Everything runs the plain way; what makes it faster is switched on from outside (`i2i.training.acceleration`).
 
     Raises:
         RecipeError: the batch is to be split although the networks couple its samples.
@@ -61,9 +62,7 @@ class Engine:
         images_per_epoch: int,
         seed: int,
         processes: Processes | None = None,
-        fast: bool = True,
     ) -> None:
-        """`fast` chooses channels-last memory and fused optimizers; without it everything runs the plain way."""
         self.pipeline = pipeline
         self.settings = settings
         self.precision = precision
@@ -82,12 +81,10 @@ class Engine:
         self.given: set[str] = set()
         """Networks whose first weights came from elsewhere."""
         refuse_wrong_split(pipeline, settings, self.processes)
-        layout = torch.channels_last if fast else torch.contiguous_format
         owned = [name for names in pipeline.players.values() for name in names]
         assert len(owned) == len(set(owned)), "a network belongs to one player at most"
         for name, network in pipeline.networks.items():
             network.to(device=precision.device, dtype=precision.weights_dtype).train()
-            network.to(memory_format=layout)  # type: ignore[call-overload]
             if name not in owned:
                 # Nobody trains it: a fixed feature network, say.
                 network.requires_grad_(False).eval()
@@ -98,7 +95,6 @@ class Engine:
                 {name: pipeline.networks[name] for name in names},
                 settings.optimizers.get(player, AdamSettings()),
                 precision,
-                fused=fast and precision.device.type in ("cpu", "cuda"),
             )
             for player, names in pipeline.players.items()
         }
@@ -151,7 +147,7 @@ class Engine:
         """One step: every update of the pipeline that is due, in order, then the averages.
 
         After an update that is not finite the later ones of the step move nothing: what it left for them is not finite
-        either. On a GPU nothing in here waits for the device; `settle` does.
+        either. With fused optimizers nothing in here waits for the device; `settle` does.
         """
         self._take_snapshots()
         factor = self.settings.schedule.factor(self.progress)

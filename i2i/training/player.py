@@ -35,8 +35,9 @@ class Player:
         settings: OptimizerSettings,
         precision: Precision,
         *,
-        fused: bool,
+        fused: bool = False,
     ) -> None:
+        """`fused` moves all weights in one kernel, where the device has one."""
         self.parameters: dict[str, nn.Parameter] = {
             f"{name}.{key}": parameter
             for name, network in networks.items()

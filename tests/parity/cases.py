@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from i2i.training.settings import TrickName
+
 BUNDLED = Path(__file__).parent / "cases"
 # A fuller collection of the same cases may lie beside a checkout; whoever has it tests against more of them.
 FULL = Path(__file__).parents[3] / "shared" / "golden"
+
+Tricks = Collection[TrickName]
+SPEEDS: Mapping[str, Tricks] = {"fast": ("channels_last", "fused_optimizers"), "plain": ()}
+"""Ways of training that must give the reference's numbers."""
 
 
 class Case:

@@ -12,10 +12,11 @@ from i2i.core.discriminators import PatchDiscriminatorSettings
 from i2i.core.generators import ResNetGeneratorSettings
 from i2i.export.layouts import junyanz_patch, junyanz_resnet, rename
 from i2i.pipelines import CycleGAN, CycleGANSettings
+from i2i.training.acceleration import accelerate
 from i2i.training.engine import Engine
 from i2i.training.precision import Precision
 from i2i.training.settings import TrainingSettings
-from tests.parity.cases import Case, digest, folders
+from tests.parity.cases import SPEEDS, Case, Tricks, digest, folders
 
 CASES = folders("02a_cyclegan_b1", "02b_cyclegan_b2", "02c_cyclegan_pool0", "02d_cyclegan_float64")
 NETWORKS = {
@@ -38,7 +39,7 @@ DISCRIMINATOR_LOSSES = {"D_A": "b", "D_B": "a"}
 class Replay:
     """One of the cases, trained by our engine."""
 
-    def __init__(self, folder: Path, precision: str, *, fast: bool) -> None:
+    def __init__(self, folder: Path, precision: str, *, tricks: Tricks) -> None:
         self.case = Case(folder)
         options = self.case.about["hyper_parameters"]["options"]
         self.settings = CycleGANSettings(
@@ -60,8 +61,8 @@ class Replay:
             Precision(precision, torch.device("cpu")),  # type: ignore[arg-type]
             images_per_epoch=1000,
             seed=0,
-            fast=fast,
         )
+        accelerate(self.engine, tricks, pytest.fail)
 
     def losses(self) -> dict[str, Tensor]:
         """Train all steps; values by the reference's names, one a step."""
@@ -80,9 +81,9 @@ class Replay:
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_float64_run_equals_reference(folder: Path, fast: bool) -> None:
-    replay = Replay(folder, "fp64", fast=fast)
+@pytest.mark.parametrize("tricks", SPEEDS.values(), ids=SPEEDS)
+def test_float64_run_equals_reference(folder: Path, tricks: Tricks) -> None:
+    replay = Replay(folder, "fp64", tricks=tricks)
     in_float64 = "loss64/G_A" not in replay.case.tensors
     tolerances = replay.case.about["tolerances"]
     tolerances = tolerances if in_float64 else tolerances["float64_run"]
@@ -122,9 +123,9 @@ def order(replay: Replay, network: str) -> Tensor:
 @pytest.mark.parametrize(
     "folder", [folder for folder in CASES if "float64" not in folder.name], ids=lambda folder: folder.name
 )
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_float32_run_stays_within_the_reference_spread(folder: Path, fast: bool) -> None:
-    replay = Replay(folder, "fp32", fast=fast)
+@pytest.mark.parametrize("tricks", SPEEDS.values(), ids=SPEEDS)
+def test_float32_run_stays_within_the_reference_spread(folder: Path, tricks: Tricks) -> None:
+    replay = Replay(folder, "fp32", tricks=tricks)
     tolerances = replay.case.about["tolerances"]
     losses = replay.losses()
     for name, values in replay.case.group("loss").items():

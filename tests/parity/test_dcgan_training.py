@@ -12,10 +12,11 @@ from i2i.core.image_shape import ImageShape
 from i2i.core.step import StepContext
 from i2i.export.layouts import pytorch_dcgan_discriminator, pytorch_dcgan_generator, rename
 from i2i.pipelines import Unconditional, UnconditionalSettings
+from i2i.training.acceleration import accelerate
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision
 from i2i.training.settings import TrainingSettings
-from tests.parity.cases import Case, digest, folders
+from tests.parity.cases import SPEEDS, Case, Tricks, digest, folders
 
 (FOLDER,) = folders("04_dcgan")
 NAMES = {
@@ -34,7 +35,7 @@ class FedWithNoise(Unconditional):
         return self.noise[context.progress.step].flatten(1)
 
 
-def trained(case: Case, precision: ChosenPrecision, *, fast: bool) -> tuple[FedWithNoise, dict[str, list[Tensor]]]:
+def trained(case: Case, precision: ChosenPrecision, *, tricks: Tricks) -> tuple[FedWithNoise, dict[str, list[Tensor]]]:
     about = case.about["hyper_parameters"]
     settings = UnconditionalSettings(
         generator=DCGANGeneratorSettings(latent=about["nz"], base_channels=about["ngf"]),
@@ -51,8 +52,8 @@ def trained(case: Case, precision: ChosenPrecision, *, fast: bool) -> tuple[FedW
         Precision(precision, torch.device("cpu")),
         images_per_epoch=1000,
         seed=0,
-        fast=fast,
     )
+    accelerate(engine, tricks, pytest.fail)
     losses: dict[str, list[Tensor]] = {name: [] for name in NAMES}
     for real in case.tensors["in/real"]:
         reports = engine.take_step(lambda streams, counters, real=real: [{"real": real.to(dtype)}])
@@ -73,11 +74,11 @@ def networks(pipeline: FedWithNoise) -> list[tuple[nn.Module, dict[str, str], st
     ]
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_float64_run_equals_reference(fast: bool) -> None:
+@pytest.mark.parametrize("tricks", SPEEDS.values(), ids=SPEEDS)
+def test_float64_run_equals_reference(tricks: Tricks) -> None:
     case = Case(FOLDER)
     tolerances = case.about["tolerances"]["float64_run"]
-    pipeline, losses = trained(case, "fp64", fast=fast)
+    pipeline, losses = trained(case, "fp64", tricks=tricks)
     for name, values in losses.items():
         expected = case.tensors[f"loss64/{name}"]
         torch.testing.assert_close(
@@ -108,7 +109,7 @@ def _place(key: str) -> tuple[int, int]:
 def test_float32_run_stays_within_the_tolerances() -> None:
     case = Case(FOLDER)
     tolerances = case.about["tolerances"]
-    pipeline, losses = trained(case, "fp32", fast=True)
+    pipeline, losses = trained(case, "fp32", tricks=SPEEDS["fast"])
     for name, values in losses.items():
         for step, value in enumerate(values):
             torch.testing.assert_close(

@@ -20,10 +20,11 @@ from i2i.core.losses.reconstruction import mean_absolute_error
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.export.layouts import junyanz_patch, junyanz_unet, rename
 from i2i.pipelines.protocol import EntryPoint, Sheet, Snapshot, Stateful
+from i2i.training.acceleration import accelerate
 from i2i.training.engine import Engine
 from i2i.training.precision import Precision
 from i2i.training.settings import TrainingSettings
-from tests.parity.cases import Case, digest, folders
+from tests.parity.cases import SPEEDS, Case, Tricks, digest, folders
 
 (FOLDER,) = folders("02f_pix2pix_unet128")
 
@@ -86,8 +87,8 @@ class Pix2Pix:
         return torch.zeros(1)
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_float64_run_equals_reference(fast: bool) -> None:
+@pytest.mark.parametrize("tricks", SPEEDS.values(), ids=SPEEDS)
+def test_float64_run_equals_reference(tricks: Tricks) -> None:
     case = Case(FOLDER)
     options = case.about["hyper_parameters"]["options"]
     generator = UNetGeneratorSettings(base_channels=options["ngf"], levels=7, dropout=0.0)
@@ -102,8 +103,8 @@ def test_float64_run_equals_reference(fast: bool) -> None:
         Precision("fp64", torch.device("cpu")),
         images_per_epoch=1000,
         seed=0,
-        fast=fast,
     )
+    accelerate(engine, tricks, pytest.fail)
     tolerances = case.about["tolerances"]["float64_run"]
     names = {"D_real": ("discriminator", "real"), "D_fake": ("discriminator", "fake")}
     names |= {"G_GAN": ("generator", "adversarial"), "G_L1": ("generator", "l1")}

@@ -13,10 +13,11 @@ from i2i.core.generators import MSRResNetSettings, RRDBSettings, UpscalerSetting
 from i2i.core.image_shape import ImageShape
 from i2i.export.layouts import basicsr_msrresnet, basicsr_rrdb, basicsr_vgg, rename
 from i2i.pipelines import SRGAN, SRGANSettings
+from i2i.training.acceleration import accelerate
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision
 from i2i.training.settings import AdamSettings, TrainingSettings
-from tests.parity.cases import Case, digest, folders
+from tests.parity.cases import SPEEDS, Case, Tricks, digest, folders
 
 FOLDERS = folders("08a_srgan_steps", "08b_esrgan_steps")
 NAMES = {
@@ -47,7 +48,7 @@ def networks(pipeline: SRGAN) -> list[tuple[nn.Module, dict[str, str], str]]:
     ]
 
 
-def trained(case: Case, precision: ChosenPrecision, *, fast: bool) -> tuple[SRGAN, dict[str, list[Tensor]], dict]:
+def trained(case: Case, precision: ChosenPrecision, *, tricks: Tricks) -> tuple[SRGAN, dict[str, list[Tensor]], dict]:
     about = case.about["hyper_parameters"]
     pipeline = SRGANSettings(
         generator=generator_settings(about),
@@ -68,8 +69,8 @@ def trained(case: Case, precision: ChosenPrecision, *, fast: bool) -> tuple[SRGA
         Precision(precision, torch.device("cpu")),
         images_per_epoch=1000,
         seed=0,
-        fast=fast,
     )
+    accelerate(engine, tricks, pytest.fail)
     dtype = engine.precision.weights_dtype
     losses: dict[str, list[Tensor]] = {name: [] for name in NAMES}
     watched: dict[str, list[Tensor]] = {"out_d_real": [], "out_d_fake": []}
@@ -93,11 +94,11 @@ def weights_only(keys: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-def test_float64_run_equals_reference(folder: Path, fast: bool) -> None:
+@pytest.mark.parametrize("tricks", SPEEDS.values(), ids=SPEEDS)
+def test_float64_run_equals_reference(folder: Path, tricks: Tricks) -> None:
     case = Case(folder)
     tolerances = case.about["tolerances"]["float64_run"]
-    pipeline, losses, _ = trained(case, "fp64", fast=fast)
+    pipeline, losses, _ = trained(case, "fp64", tricks=tricks)
     for name, values in losses.items():
         torch.testing.assert_close(
             torch.stack(values),
@@ -127,7 +128,7 @@ def test_float64_run_equals_reference(folder: Path, fast: bool) -> None:
 def test_float32_run_stays_within_the_tolerances(folder: Path) -> None:
     case = Case(folder)
     tolerances = case.about["tolerances"]
-    _, losses, watched = trained(case, "fp32", fast=True)
+    _, losses, watched = trained(case, "fp32", tricks=SPEEDS["fast"])
     for name, values in losses.items():
         for step, value in enumerate(values):
             torch.testing.assert_close(

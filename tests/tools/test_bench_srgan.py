@@ -60,7 +60,7 @@ def test_both_steps_learn(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench, "PlainMSRResNet", building)
     monkeypatch.setattr(bench, "Engine", engaging)
-    monkeypatch.setattr(bench, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(bench, "unmeasured_tricks", lambda device: ("channels_last", "fused_optimizers"))
     work = bench.Work(device="cpu", batch=2, pixels=32, channels=4, blocks=1)
     steps = [bench.plain_step(work), bench.our_step(work, "fp32")]
     before = [[parameter.detach().clone() for parameter in network.parameters()] for network in networks]
@@ -101,7 +101,7 @@ def test_what_was_read_ahead_does_not_count(bench: Any, monkeypatch: pytest.Monk
 
 def test_a_whole_run(bench: Any, arguments: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "choose_precision", lambda device: "bf16")
-    monkeypatch.setattr(bench, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(bench, "unmeasured_tricks", lambda device: ("channels_last", "fused_optimizers"))
     # The limit of this machine is nothing to a test, and takes seconds to measure.
     monkeypatch.setattr(bench.Roofline, "look", lambda self, *names: self.limits.update(dict.fromkeys(names, 1e12)))
     # Processes of their own are tried once, elsewhere: they take seconds to start.

@@ -96,7 +96,7 @@ def engine_of(method: str, precision: ChosenPrecision) -> tuple[Engine, Samples]
     pipeline.initialize(0)
     settings = TrainingSettings(batch_size=BATCH)
     chosen = Precision(precision, torch.device("cpu"))
-    engine = Engine(pipeline, settings, chosen, images_per_epoch=100, seed=3, fast=False)
+    engine = Engine(pipeline, settings, chosen, images_per_epoch=100, seed=3)
     return engine, Samples(chosen.weights_dtype)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from i2i.core.randomness import generator_of
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.pipelines import CycleGAN, CycleGANSettings
 from i2i.pipelines.protocol import EntryPoint, Pipeline, Sheet, Snapshot, Stateful
+from i2i.training.acceleration import accelerate
 from i2i.training.engine import Engine
 from i2i.training.precision import ChosenPrecision, Precision
 from i2i.training.settings import SGDSettings, TrainingSettings
@@ -111,8 +113,9 @@ class Pictures:
 def train(
     pipeline: Pipeline, settings: TrainingSettings, precision: ChosenPrecision = "fp64", *, pixels: int = 4
 ) -> tuple[Engine, Pictures]:
-    """An engine for `pipeline` and pictures to feed it."""
+    """An engine for `pipeline`, with the tricks that trainings have everywhere, and pictures to feed it."""
     engine = Engine(pipeline, settings, Precision(precision, torch.device("cpu")), images_per_epoch=10, seed=3)
+    accelerate(engine, ("channels_last", "fused_optimizers"), pytest.fail)
     return engine, Pictures(settings, engine.precision.weights_dtype, pixels)
 
 

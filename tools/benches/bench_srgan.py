@@ -42,8 +42,8 @@ from i2i.data.loader import StreamLoader
 from i2i.data.streams import open_streams
 from i2i.data.upscaling_settings import UpscalingFolderSettings
 from i2i.pipelines.srgan import SRGANSettings
+from i2i.training.acceleration import accelerate, unmeasured_tricks
 from i2i.training.engine import Engine
-from i2i.training.freed_memory import keep_freed_memory
 from i2i.training.precision import ChosenPrecision, Precision, choose_precision
 from i2i.training.settings import AdamSettings, TrainingSettings
 
@@ -90,7 +90,6 @@ def plain_step(work: Work) -> Callable[[], None]:
 
 def our_step(work: Work, chosen: ChosenPrecision) -> Callable[[], None]:
     """The engine's step on pictures that are at hand already."""
-    keep_freed_memory()
     device = torch.device(work.device)
     generator = MSRResNetSettings(scale=SCALE, base_channels=work.channels, blocks=work.blocks)
     pipeline = SRGANSettings(generator=generator, discriminator=None).build(ImageShape(3, work.pixels))
@@ -100,7 +99,8 @@ def our_step(work: Work, chosen: ChosenPrecision) -> Callable[[], None]:
         optimizers={"generator": AdamSettings(learning_rate=LEARNING_RATE, betas=(0.9, 0.999))},
         ema_half_life_images=10_000.0,
     )
-    engine = Engine(pipeline, settings, Precision(chosen, device), images_per_epoch=1000, seed=0, fast=True)
+    engine = Engine(pipeline, settings, Precision(chosen, device), images_per_epoch=1000, seed=0)
+    accelerate(engine, unmeasured_tricks(device), print)
     low, high = (pictures.mul(2).sub_(1).contiguous(memory_format=torch.channels_last) for pictures in work.pictures())
 
     def step() -> None:
