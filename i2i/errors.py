@@ -75,6 +75,18 @@ class InterruptedBySignal(I2IError):  # noqa: N818 - it is an orderly end, not a
         self.exit_code = 128 + signal_number
 
 
+# PyTorch: "can't allocate memory"; ONNX Runtime: "Failed to allocate memory"; all of them: "bad_alloc", "ALLOC_FAILED".
+_WANT_OF_MEMORY = ("alloc", "out of memory", "not enough memory", "insufficient memory")
+_WANT_OF_SOMETHING = ("could not create a primitive", "could not execute a primitive")
+"""oneDNN says no more where it gets no memory; for want of a kernel it names a "primitive descriptor"."""
+
+
+def tells_want_of_memory(message: str) -> bool:
+    """Whether a message of another library means that memory was short, which many errors say in words alone."""
+    text = message.lower()
+    return any(phrase in text for phrase in _WANT_OF_MEMORY) or text in _WANT_OF_SOMETHING
+
+
 def one_line(error: object, longest: int = 200) -> str:
     """What another library says of a failure, fit for a message of ours; its kind where it says nothing."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

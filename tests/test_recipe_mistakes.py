@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import pytest
@@ -255,3 +256,40 @@ def test_labels_that_nobody_asks_for_are_a_mistake() -> None:
     with pytest.raises(RecipeError, match=r"data\.labels is true, but pipeline\.classes is 0"):
         load_recipe("dcgan_demo", ["data.labels=true"])
     assert load_recipe("dcgan_demo", ["data.labels=true", "pipeline.classes=10"]).pipeline.classes == 10
+
+
+VIRTUAL = ("pipeline.discriminator.normalization=virtual", "data={kind: drawn_digits, size_pixels: 16}")
+"""With 64 reference pictures, which the first micro-batch must have."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        (("training.batch_size=32",), 32),
+        (("training.batch_size=64", "training.accumulate=2"), 32),
+        (("training.batch_size=63",), 63),
+    ],
+)
+def test_a_batch_smaller_than_the_reference_batch_is_a_mistake(changes: Sequence[str], rows: int) -> None:
+    """It was an internal error in the first step."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("dcgan_demo", [*VIRTUAL, *changes])
+    (line,) = str(caught.value).splitlines()
+    assert "training.batch_size is" in line and f"from the first micro-batch, which has {rows} - set" in line
+    assert f"pipeline.discriminator.reference_rows to at most {rows}" in line
+    assert load_recipe("dcgan_demo", [*VIRTUAL, *changes, f"pipeline.discriminator.reference_rows={rows}"])
+
+
+def test_a_batch_as_large_as_the_reference_batch_is_fine() -> None:
+    assert load_recipe("dcgan_demo", [*VIRTUAL, "training.batch_size=64"])
+    assert load_recipe("dcgan_demo", [*VIRTUAL, "training.batch_size=128", "training.accumulate=2"])
+    # Weights of another run bring their reference along.
+    assert load_recipe("dcgan_demo", [*VIRTUAL, "training.batch_size=32", "initialize_from=runs/other"])
+
+
+@pytest.mark.parametrize("change", ["training.batch_size=many", "training=many"])
+def test_a_batch_size_that_cannot_be_read_is_one_mistake(change: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("dcgan_demo", [*VIRTUAL, change])
+    (line,) = str(caught.value).splitlines()
+    assert "is the text 'many'" in line

@@ -26,7 +26,7 @@ _SECONDS = 600
 _SIGNS = (
     "ConnectionError", "NewConnectionError", "NameResolutionError", "Failed to resolve", "Max retries exceeded",
     "ConnectTimeout", "ReadTimeout", "Network is unreachable", "Temporary failure in name resolution",
-    "No matching distribution found", "ProxyError", "timed out",
+    "ProxyError", "timed out", "from versions: none",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from i2i.errors import I2IError, InterruptedBySignal, one_line, printable
+from i2i.errors import I2IError, InterruptedBySignal, one_line, printable, tells_want_of_memory
 
 
 def report_failure(error: BaseException) -> int:
@@ -56,12 +56,10 @@ def report_failure(error: BaseException) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    # By its name, because torch is imported where something is computed and not for a message.
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    signs = ("can't allocate memory", "CUDA out of memory", "Insufficient memory", "bad_alloc", "ALLOC_FAILED")
-    # oneDNN, where it gets no memory, says these words and no others.
-    alone = ("could not create a primitive", "could not execute a primitive")
-    return isinstance(error, RuntimeError) and (any(sign in str(error) for sign in signs) or str(error) in alone)
+    return isinstance(error, RuntimeError) and tells_want_of_memory(str(error))
 
 
 def _has_lost_another(error: RuntimeError) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json as json_module
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
 
 from i2i.commands.notes import notes_at_start
@@ -25,6 +24,7 @@ from i2i.commands.planning import (
     settle_arithmetic,
     spent_seconds,
 )
+from i2i.core.device_clock import now
 from i2i.core.step import Progress
 from i2i.data.dataset import DataSet
 from i2i.data.loader import StreamLoader
@@ -77,7 +77,7 @@ def run(recipe_name: str | None, overrides: list[str], *, resume: Path | None, d
         workers=recipe.training.workers,
         device=device,
     ) as loader:
-        seconds = _seconds_per_step(engine, bind_draws(loader, engine), length)
+        seconds = _seconds_per_step(engine, bind_draws(loader, engine), length, spent)
         memory["steps"] = peak_memory_gib(device)
         rehearse(rehearsed)
         memory["the rest"] = peak_memory_gib(device)
@@ -198,32 +198,35 @@ def _about(found: Mapping[str, Any]) -> str:
     return f"evaluation {often}: {found['what']}: about {format_duration(found['seconds_each'])} each{extra}"
 
 
-def _seconds_per_step(engine: Engine, draw: Draw, length: Length) -> float:
-    """Mean over the steps that are left; a phase that begins later is tried too, so that it fails now or not at all."""
+def _seconds_per_step(engine: Engine, draw: Draw, length: Length, spent_seconds: float) -> float:
+    """Mean over the steps that are left; phases that begin later are tried too, so that they fail now or not at all."""
     batch, done, total = engine.settings.batch_size, engine.step, length.total_steps()
-    seconds = _timed(engine, draw)
-    later = -(-max((snapshot.at_images for snapshot in engine.pipeline.snapshots.values()), default=0) // batch)
-    if later <= done or (total is not None and later >= total):
-        return seconds
-    # The engine is thrown away afterwards.
-    engine.step, engine.images = later, later * batch
-    seconds_later = _timed(engine, draw)
-    # How many steps of a training by the clock lie beyond is not known.
-    share = 0.0 if total is None else (total - later) / (total - done)
-    return (1.0 - share) * seconds + share * seconds_later
+    end = inf if total is None else total
+    starts = [done, *(start for start in engine.pipeline.phase_starts(batch) if done < start < end)]
+    seconds = [_timed(engine, draw)]
+    for start in starts[1:]:
+        # The engine is thrown away afterwards.
+        engine.step, engine.images = start, start * batch
+        seconds.append(_timed(engine, draw))
+    minutes = length.settings.minutes
+    steps = [after - start for start, after in pairwise([*starts, end])]
+    return _mean_seconds(seconds, steps, inf if minutes is None else 60 * minutes - spent_seconds)
+
+
+def _mean_seconds(seconds: Sequence[float], steps: Sequence[float], seconds_left: float) -> float:
+    """Of a step, over phases with so many seconds a step and so many steps each, until the time is up."""
+    taken = spent = 0.0
+    for each, count in zip(seconds, steps, strict=True):
+        fitting = min(count, max(0.0, seconds_left - spent) / each)
+        taken, spent = taken + fitting, spent + fitting * each
+    return spent / taken if taken else seconds[0]
 
 
 def _timed(engine: Engine, draw: Draw) -> float:
     """Seconds a step, after one to warm up."""
     device = engine.precision.device
     engine.take_step(draw)
-    started = _now(device)
+    started = now(device)
     for _ in range(_TIMED_STEPS):
         engine.take_step(draw)
-    return (_now(device) - started) / _TIMED_STEPS
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return (now(device) - started) / _TIMED_STEPS

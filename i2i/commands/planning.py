@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from i2i.evaluation.features.protocol import FeatureExtractor
 from i2i.pipelines import SRGANSettings
 from i2i.recipe import Recipe, built_in_recipes, changes_on_resume, check_seal, load_recipe
 from i2i.report.card import CARD_FILE
-from i2i.training.acceleration import accelerate, tricks_before_trials
+from i2i.training.acceleration import Report, accelerate, say_nothing, tricks_before_trials
 from i2i.training.checkpoint import checkpoint_folder
 from i2i.training.distributed import Processes
 from i2i.training.engine import Engine
@@ -32,12 +33,9 @@ from i2i.training.tracking import read_metrics
 
 RECIPE_FILE = "recipe.yaml"
 _Settings = TypeVar("_Settings")
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 _NO_RATE = 1e-6
 """At this share of the learning rate nothing is learnt any more."""
-
-
-def _say_nothing(line: str) -> None:
-    pass
 
 
 def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> Recipe:
@@ -164,7 +162,7 @@ def choose(
     *,
     resumed: bool = False,
     processes: int = 1,
-    report: Callable[[str], None] = _say_nothing,
+    report: Report = say_nothing,
 ) -> Recipe:
     """Replace `auto` by what is best here, as far as needed by a short trial; the run keeps it, on resume too.
 
@@ -182,13 +180,33 @@ def choose(
 
 
 def settle_arithmetic(recipe: Recipe) -> None:
-    """Set this process up so that the same seed gives the same bits."""
+    """Set this process up: fp32 in full, and the same bits from the same seed if the recipe says `deterministic`.
+
+    Without that the same seed gives the same bits on a CPU alone.
+    """
     # Convolution results must not depend on which algorithm won a race this time, and fp32 means 23 bits of mantissa.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     if recipe.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(recipe.deterministic)
+
+
+@contextlib.contextmanager
+def arithmetic_as_before() -> Iterator[None]:
+    """Undo `settle_arithmetic` at the end: a training is often not the last thing that a Python process does."""
+    cudnn, mode, workspace = torch.backends.cudnn, torch.get_deterministic_debug_mode(), os.environ.get(_CUBLAS)
+    flags = {name: getattr(cudnn, name) for name in ("benchmark", "allow_tf32")}
+    try:
+        yield
+    finally:
+        for name, value in flags.items():
+            setattr(cudnn, name, value)
+        torch.set_deterministic_debug_mode(mode)
+        if workspace is None:
+            os.environ.pop(_CUBLAS, None)
+        else:
+            os.environ[_CUBLAS] = workspace
 
 
 def build_engine(
@@ -196,7 +214,7 @@ def build_engine(
     data: DataSet,
     processes: Processes,
     device: torch.device,
-    report: Callable[[str], None] = _say_nothing,
+    report: Report = say_nothing,
 ) -> Engine:
     """Networks with their initial weights inside an engine; `choose` has left nothing of `recipe` to choose.
 

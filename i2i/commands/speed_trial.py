@@ -10,12 +10,15 @@ from math import inf
 import torch
 from torch import Tensor
 
+from i2i.core.losses.perceptual import ScriptedFeaturesSettings
+from i2i.core.virtual_batch_norm import has_reference, reference_rows, set_reference
 from i2i.errors import one_line
 from i2i.recipe import Recipe, load_recipe
 from i2i.training.acceleration import TRICKS, Report, measured_tricks, unmeasured_tricks
 from i2i.training.acceleration_trial import Tried, time_steps, try_tricks
 from i2i.training.engine import Batches, Draw, Engine
 from i2i.training.precision import ChosenPrecision, Precision
+from i2i.training.pretrained import load_pretrained
 from i2i.training.settings import TrickName
 
 _LEVELS = 256
@@ -35,8 +38,7 @@ def choose_tricks(recipe: Recipe, device: torch.device, processes: int, report: 
     taken = unmeasured_tricks(device)
     try:
         tried = try_for(recipe, device, processes, report)
-    except (RuntimeError, ValueError) as error:
-        # Too large for this device, say: then the training itself finds out, and knows what to do.
+    except Exception as error:  # too large for this device, say: the training itself finds out, and knows what to do
         report(f"speed: nothing could be measured ({one_line(error)}); on with {', '.join(taken)}")
         return taken
     for each in tried:
@@ -48,7 +50,7 @@ def try_for(recipe: Recipe, device: torch.device, processes: int, report: Report
     """Measure what needs a trial here; nothing does where the same seed must give the same bits.
 
     Raises:
-        RuntimeError: the recipe's networks cannot train on this device.
+        Exception: whatever keeps the recipe's networks from training on this device.
     """
     # What a measurement decides may turn out otherwise the next time, and some kernels then round otherwise.
     candidates = () if recipe.deterministic else measured_tricks(device)
@@ -69,7 +71,11 @@ def try_for(recipe: Recipe, device: torch.device, processes: int, report: Report
 def throwaway_bench(recipe: Recipe, rows: int, device: torch.device) -> tuple[Callable[[], Engine], Draw]:
     """What gives engines that are thrown away for `recipe`, and what gives these made-up samples of `rows` each.
 
-    The engines are plain, and in the last phase of the training, whose steps take longest; no file is read for them.
+    The engines are plain, and in the last phase of the training, whose steps take longest. No file is read for them but
+    that of a scripted network.
+
+    Raises:
+        ModelError: by building an engine: the file of a scripted network is missing or unfit.
     """
     samples = made_up_samples(recipe, rows, device)
 
@@ -100,11 +106,17 @@ def _throwaway_engine(recipe: Recipe, rows: int, device: torch.device) -> Engine
     assert recipe.precision != "auto"
     pipeline = recipe.pipeline.build(recipe.data.shape)
     pipeline.initialize(recipe.seed)
+    for name, wanted in pipeline.pretrained.items():
+        # Steps take as long with any weights, but a scripted network is nothing without its file.
+        if isinstance(wanted, ScriptedFeaturesSettings):
+            load_pretrained(pipeline.networks[name], wanted)
+    for network in pipeline.networks.values():
+        # A training takes it from the pictures of all its processes; those of one may be too few.
+        if not has_reference(network):
+            set_reference(network, made_up_samples(recipe, reference_rows(network), device)["real"])
     settings = dataclasses.replace(recipe.training, batch_size=rows, accumulate=1)
     engine = Engine(pipeline, settings, Precision(recipe.precision, device), images_per_epoch=1000, seed=recipe.seed)
-    later = max((snapshot.at_images for snapshot in pipeline.snapshots.values()), default=0)
-    # Beyond the picture that is the last of the phase before, on whole steps.
-    engine.step = -(-later // rows)
+    engine.step = pipeline.phase_starts(rows)[-1]
     engine.images = engine.step * rows
     return engine
 

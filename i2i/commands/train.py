@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as json_module
 import os
 import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from i2i import __version__
 from i2i.commands.notes import notes_at_start
 from i2i.commands.planning import (
     RECIPE_FILE,
+    arithmetic_as_before,
     build_engine,
     build_evaluation,
     choose,
@@ -28,8 +29,8 @@ from i2i.commands.planning import (
     spent_seconds,
     with_whole_paths,
 )
+from i2i.commands.run_folders import claimed, held, refuse_unfit
 from i2i.data.dataset import DataSet
-from i2i.errors import UsageError
 from i2i.files import write_atomically
 from i2i.inference.runtime import resolve_device
 from i2i.recipe import Recipe, dump_recipe, seal
@@ -93,7 +94,7 @@ def start(
     Restarted by ``torchrun --max-restarts`` it goes on with the run in `out`, if that has a checkpoint by then.
 
     Raises:
-        UsageError: arguments that do not go together.
+        UsageError: arguments that do not go together, or another process trains in that folder.
         RecipeError: mistakes in the recipe, or a resumed run would change.
         I2IError: see `i2i.training.loop.fit`.
     """
@@ -104,31 +105,36 @@ def start(
     if target.type == "cuda" and "LOCAL_RANK" in os.environ:
         target = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     processes = Processes.from_environment(target)
-    try:
+    with contextlib.ExitStack() as until_end:
+        until_end.callback(processes.leave)
+        until_end.enter_context(arithmetic_as_before())
         settle_arithmetic(plan)
-        new = str(resume or _new_run_folder(plan, out)) if processes.leads else ""
-        with TrainingProgress(quiet=quiet or not processes.leads) as progress:
-            # What is measured or read from the clock is decided once, for all processes.
-            chosen = (
-                choose(plan, target, resumed=resume is not None, processes=processes.count, report=progress.message)
-                if processes.leads
-                else None
-            )
-            plan, folder = processes.share((chosen, new))
-            return _train(plan, Path(folder), processes, target, progress, resumed=resume is not None)
-    finally:
-        processes.leave()
+        if processes.leads and resume is not None:
+            until_end.enter_context(held(resume))
+        elif processes.leads and out is not None:
+            refuse_unfit(out)
+        progress = until_end.enter_context(TrainingProgress(quiet=quiet or not processes.leads))
+        # What is measured or read from the clock is decided once, for all processes.
+        chosen = (
+            choose(plan, target, resumed=resume is not None, processes=processes.count, report=progress.message)
+            if processes.leads
+            else None
+        )
+        plan = processes.share(chosen)
+        return _train(plan, processes, target, progress, until_end, resume=resume, out=out)
 
 
 def _train(
     recipe: Recipe,
-    folder: Path,
     processes: Processes,
     device: torch.device,
     progress: TrainingProgress,
+    until_end: contextlib.ExitStack,
     *,
-    resumed: bool,
+    resume: Path | None,
+    out: Path | None,
 ) -> Finished:
+    resumed = resume is not None
     extractor = open_features(recipe.evaluate, device)
     data = open_data(recipe)
     engine = build_engine(recipe, data, processes, device, progress.message)
@@ -139,6 +145,8 @@ def _train(
         progress.message(f"note: {note}")
     if recipe.initialize_from and not resumed:
         progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
+    # Only now that nothing is known to speak against it: what cannot begin leaves no folder.
+    folder = resume or _new_folder(recipe, out, processes, until_end)
     running = Run(
         engine=engine,
         data=data,
@@ -172,6 +180,12 @@ def _train(
         if tracker is not None:
             tracker.finish(_summary(running), failed=sys.exception() is not None)
     return _finished(running, tracker.wall_seconds if tracker is not None else 0.0)
+
+
+def _new_folder(recipe: Recipe, out: Path | None, processes: Processes, until_end: contextlib.ExitStack) -> Path:
+    """The folder of a new run, which the leading process holds until the end."""
+    new = str(until_end.enter_context(claimed(recipe.name, out))) if processes.leads else ""
+    return Path(processes.share(new))
 
 
 def _present(folder: Path) -> None:
@@ -209,26 +223,6 @@ def _provenance(recipe: Recipe, data: DataSet) -> dict[str, Any]:
     if recipe.pipeline.classes:
         origin["class_names"] = list(data.class_names)
     return origin
-
-
-def _new_run_folder(recipe: Recipe, out: Path | None) -> Path:
-    """The folder of a new run; never one that already holds a run."""
-    if out is not None:
-        _refuse_file(out)
-        # What died before its first checkpoint is no run to go on with, and may start over here.
-        if checkpoint_steps(out):
-            raise UsageError(f"{out}: holds a run already - choose another folder, or go on with --resume {out}")
-        return out
-    stem = f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    candidates = (Path("runs") / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
-    return next(candidate for candidate in candidates if not candidate.exists())
-
-
-def _refuse_file(out: Path) -> None:
-    """A run is a folder, and a folder cannot lie where a file is."""
-    in_the_way = next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)
-    if in_the_way is not None:
-        raise UsageError(f"--out {out}: {in_the_way} is a file; name a folder for the run - see i2i train --help")
 
 
 def _open_tracker(

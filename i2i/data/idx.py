@@ -19,6 +19,7 @@ from i2i.data.cache import PictureStore
 from i2i.data.dataset import DataSet
 from i2i.data.folders import check_folder_exists
 from i2i.data.labelled import Pictures, hash_of_arrays, labelled_data_set
+from i2i.data.picture_files import HARMLESS_BYTES, MAX_UNPACKED_RATIO
 from i2i.data.settings import IdxSettings
 from i2i.errors import DataError
 
@@ -167,6 +168,11 @@ def _read(path: Path, *, dimensions: int, what: str) -> np.ndarray:
                 wanted *= size
             if wanted > _LARGEST_BYTES:
                 raise DataError(f"{path}: claims {' x '.join(map(str, shape))} bytes of {what} - {remedy}")
+            size = path.stat().st_size
+            if isinstance(file, gzip.GzipFile) and wanted > max(HARMLESS_BYTES, MAX_UNPACKED_RATIO * size):
+                raise DataError(
+                    f"{path}: its {size:,} bytes would unfold to {wanted:,} - do not use this file, it is a bomb"
+                )
             content = file.read(wanted + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({_one_line(error)}) - {remedy}") from error

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from i2i.core.randomness import to_device
 from i2i.data.dataset import IndexedStream, Stream
 from i2i.errors import DataError, RecipeError, one_line
 
@@ -198,11 +199,7 @@ class StreamLoader:
 
     def _finish(self, samples: Tensor) -> Tensor:
         """Stacked samples anywhere -> on the device, pictures as float32 (n, C, H, W) in [-1, 1]."""
-        if self._device.type == "cuda" and not samples.is_cuda:
-            pinned = samples if samples.is_pinned() else samples.pin_memory()
-            samples = pinned.to(self._device, non_blocking=True)
-        else:
-            samples = samples.to(self._device)
+        samples = to_device(samples, self._device)
         if samples.dtype != torch.uint8 or samples.ndim != 4 or samples.shape[-1] not in (1, 3):
             return samples
         # The bytes have travelled, not the floats; and the permuted view of (n, H, W, C) is channels_last already.
@@ -240,9 +237,9 @@ class _Rows:
                 taken[mirrored] = taken[mirrored, :, ::-1]
             return torch.from_numpy(taken)
         device = self._kept.device
-        samples = self._kept.index_select(0, torch.from_numpy(indices).to(device))
+        samples = self._kept.index_select(0, to_device(torch.from_numpy(indices), device))
         if mirrored.any():
-            mask = torch.from_numpy(mirrored).to(device).view(-1, 1, 1, 1)
+            mask = to_device(torch.from_numpy(mirrored), device).view(-1, 1, 1, 1)
             samples = torch.where(mask, samples.flip(2), samples)
         return samples
 

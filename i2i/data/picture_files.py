@@ -22,8 +22,9 @@ from i2i.errors import DataError, one_line
 LARGEST_FILE_BYTES = 1 << 30
 """A picture file is read whole; one of more bytes than this is refused unread."""
 
-_HARMLESS_BYTES = 64 << 20
-_MAX_UNPACKED_RATIO = 100
+HARMLESS_BYTES = 64 << 20
+MAX_UNPACKED_RATIO = 100
+"""What unfolds to more than the one, and to so many times its size, is a bomb."""
 _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, ValueError, zlib.error)
 
@@ -157,7 +158,7 @@ def _pictures_of(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.Zi
     declared = sum(member.file_size for member in pictures.values())
     size = archive.stat().st_size
     # Pictures hardly shrink in a .zip; the few that do, such as drawings in BMP, are allowed for.
-    if declared > max(_HARMLESS_BYTES, _MAX_UNPACKED_RATIO * size):
+    if declared > max(HARMLESS_BYTES, MAX_UNPACKED_RATIO * size):
         raise DataError(
             f"{archive}: its {size:,} bytes would unfold to {declared:,} - do not use this archive, it is a bomb"
         )

@@ -9,13 +9,9 @@ from typing import Literal
 
 import torch
 
-from i2i.errors import I2IError, ModelError, OutOfMemoryError, UsageError
+from i2i.errors import I2IError, ModelError, OutOfMemoryError, UsageError, tells_want_of_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
-# "can't allocate memory" (PyTorch), "bad_alloc" (all of them), "Failed to allocate memory" (ONNX Runtime).
-_WANT_OF_MEMORY = ("alloc", "out of memory", "not enough memory", "insufficient memory")
-_WANT_OF_SOMETHING = ("could not create a primitive", "could not execute a primitive")
-"""oneDNN says no more where it gets no memory; for want of a kernel it names a "primitive descriptor"."""
 _AUTOCAST_TYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,9 +104,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an engine's error means that memory was short; most say so in their message alone."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error).lower()
-    said = any(phrase in text for phrase in _WANT_OF_MEMORY) or text in _WANT_OF_SOMETHING
-    return isinstance(error, RuntimeError) and said
+    return isinstance(error, RuntimeError) and tells_want_of_memory(str(error))
 
 
 @contextlib.contextmanager

@@ -113,6 +113,9 @@ class CycleGAN:
         for name, network in self.networks.items():
             initialize(network, self.settings.initialization, generator_of(seed, "initialize", name))
 
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        return (0,)
+
     def updates(self, progress: Progress) -> Sequence[Update]:
         coupled = f"the batch means of the {self.settings.adversarial} loss" if self.adversarial.couples_batch else ""
         # The generators move first; the discriminators then judge pictures made before that move.

@@ -154,6 +154,13 @@ class Pipeline(Protocol):
         """The updates of the next step, in order."""
         ...
 
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        """The first step of each phase, from 0 on, where a step takes `batch_size` images.
+
+        The steps of a phase consist of the same updates, but for those that are due only now and then.
+        """
+        ...
+
     def show(self, networks: Mapping[str, nn.Module], pictures: Mapping[str, Tensor]) -> Mapping[str, Sheet | Grid]:
         """What `networks` (live or averaged) make of fixed pictures of every stream, or of fixed latents."""
         ...

@@ -159,6 +159,11 @@ class SRGAN:
             random = generator_of(seed, "initialize", "discriminator")
             initialize(self.discriminator, settings.discriminator_initialization, random)
 
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        if self.settings.discriminator is None or self.settings.pixel_images == 0:
+            return (0,)
+        return (0, -(-self.settings.pixel_images // batch_size))
+
     def updates(self, progress: Progress) -> Sequence[Update]:
         settings = self.settings
         if settings.discriminator is None or progress.images < settings.pixel_images:

@@ -42,6 +42,7 @@ from i2i.core.losses.perceptual import PerceptualSettings
 from i2i.core.randomness import generator_of, to_device
 from i2i.core.step import Losses, Progress, StepContext, Term, Update
 from i2i.core.virtual_batch_norm import has_reference, reference_rows, set_reference
+from i2i.errors import RecipeError
 from i2i.pipelines.protocol import Grid, LatentEntryPoint, Snapshot, Stateful
 
 _SHOWN, _SHOWN_COLUMNS = 64, 8
@@ -121,6 +122,20 @@ class UnconditionalSettings:
         """Why the networks cannot make or judge pictures of this shape, or None."""
         return self.generator.size_problem(shape) or self.discriminator.size_problem(shape)
 
+    def batch_problem(self, rows: int) -> str | None:
+        """Why the first micro-batch, all processes together, cannot have so few `rows`, or None."""
+        judge = self.discriminator
+        if not isinstance(judge, DCGANDiscriminatorSettings) or judge.normalization != "virtual":
+            return None
+        wanted, rows_key = judge.reference_rows, "pipeline.discriminator.reference_rows"
+        if wanted <= rows:
+            return None
+        return (
+            f"the discriminator's virtual batch norm takes its {wanted} reference pictures from the first micro-batch,"
+            f" which has {rows} - set {rows_key} to at most {rows}, or training.batch_size to at least {wanted} times"
+            " training.accumulate"
+        )
+
     def build(self, shape: ImageShape) -> Unconditional:
         return Unconditional(self, shape)
 
@@ -158,6 +173,10 @@ class Unconditional:
         for name, network in self.networks.items():
             initialize(network, self.settings.initialization, generator_of(seed, "initialize", name))
         self._shown_latents = torch.randn(self._shown_latents.shape, generator=generator_of(seed, "show", "latent"))
+
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        alone = self.settings.discriminator_pretraining_steps
+        return (0, alone) if alone else (0,)
 
     def updates(self, progress: Progress) -> Sequence[Update]:
         if self.augmentation is not None:
@@ -306,9 +325,16 @@ class Unconditional:
         return losses
 
     def _settle_references(self, context: StepContext) -> None:
-        """Virtual batch norm in the discriminator takes the first real pictures that it meets as its reference."""
+        """Virtual batch norm in the discriminator takes the first real pictures that it meets as its reference.
+
+        Raises:
+            RecipeError: it meets too few.
+        """
         if not has_reference(self.discriminator):
             first = context.joined.gather(context.batch["real"])
+            # A recipe that starts from other weights may have promised a reference that these do not bring.
+            if (problem := self.settings.batch_problem(len(first))) is not None:
+                raise RecipeError(f"training.batch_size: {problem}")
             set_reference(self.discriminator, first[: reference_rows(self.discriminator)])
 
 

@@ -74,6 +74,8 @@ def _build(node: Node, default_name: str, overrides: Sequence[str], problems: Pr
     # Parts that are not what was meant would give contradictions that are not there.
     if recipe is not None and {"pipeline", "data"}.isdisjoint(key.split(".")[0] for key in problems.keys):
         for key, message in recipe.contradictions():
+            if any(f"{key}.".startswith(f"{mistaken}.") for mistaken in problems.keys):
+                continue
             *_, nearest = overridden.walk(tuple(key.split(".")))
             place = nearest.place
             if place.line is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from i2i.core.losses.adversarial import CROSS_ENTROPY_KINDS
 from i2i.data.settings import DataSettings
 from i2i.evaluation.measures import METRICS
-from i2i.pipelines import PipelineSettings
+from i2i.pipelines import PipelineSettings, UnconditionalSettings
 from i2i.training.settings import (
     D_PROBABILITY,
     EvaluationSettings,
@@ -83,7 +83,16 @@ class Recipe:
         if problem is not None:
             key = f"data.{self.data.pixels_key}"
             found.append((key, f"{key} is {self.data.shape.pixels}; {problem}"))
-        return found + (self._of_evaluation(self.evaluate) if self.evaluate is not None else [])
+        return found + self._of_batches() + (self._of_evaluation(self.evaluate) if self.evaluate is not None else [])
+
+    def _of_batches(self) -> list[tuple[str, str]]:
+        """What the method cannot do with batches of this size."""
+        # Weights from elsewhere may bring along what the first batch is needed for.
+        if not isinstance(self.pipeline, UnconditionalSettings) or self.initialize_from is not None:
+            return []
+        training, key = self.training, "training.batch_size"
+        problem = self.pipeline.batch_problem(training.batch_size // training.accumulate)
+        return [] if problem is None else [(key, f"{key} is {training.batch_size}; {problem}")]
 
     def _of_evaluation(self, wanted: EvaluationSettings) -> list[tuple[str, str]]:
         """What cannot be measured of such a training."""

@@ -26,6 +26,10 @@ Report = Callable[[str], None]
 """Takes one line for the user."""
 
 
+def say_nothing(line: str) -> None:
+    """The report of those who want none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trick:
     """One way to make a step faster."""

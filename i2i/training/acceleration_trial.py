@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
 import torch
 
-from i2i.training.acceleration import Report, accelerate, gave_up
+from i2i.core.device_clock import now
+from i2i.training.acceleration import Report, accelerate, gave_up, say_nothing
 from i2i.training.engine import Draw, Engine
 from i2i.training.settings import TrickName
 
@@ -45,10 +45,6 @@ class Tried:
     """In words, for people."""
 
 
-def _say_nothing(line: str) -> None:
-    pass
-
-
 def try_tricks(
     build: Callable[[], Engine],
     draw: Draw,
@@ -68,7 +64,7 @@ def try_tricks(
         report: takes one line for each trick that does not work here.
 
     Raises:
-        RuntimeError: not even the first engine takes steps here.
+        Exception: whatever ends the steps of even the first engine here.
     """
     if not candidates:
         return []
@@ -107,7 +103,7 @@ def _verdict(without: Timing, timing: Timing, steps: float | None) -> tuple[bool
 
 
 def time_steps(
-    build: Callable[[], Engine], draw: Draw, names: Collection[TrickName], report: Report = _say_nothing
+    build: Callable[[], Engine], draw: Draw, names: Collection[TrickName], report: Report = say_nothing
 ) -> Timing:
     """Take a few steps with these tricks; they are taken back afterwards.
 
@@ -136,14 +132,6 @@ def time_steps(
 
 def _timed_step(engine: Engine, draw: Draw) -> float:
     device = engine.precision.device
-    started = _now(device)
+    started = now(device)
     engine.take_step(draw)
-    return _now(device) - started
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
+    return now(device) - started

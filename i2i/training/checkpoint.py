@@ -130,10 +130,11 @@ def misfit_as_help(run_folder: Path) -> Iterator[None]:
 def load_newest_checkpoint(run_folder: Path, *, up_to_step: int | None = None) -> tuple[int, TrainingState]:
     """The newest checkpoint of a run (of those `up_to_step`) that is whole; damaged ones are reported and passed over.
 
+    Nothing is changed: the run may be somebody else's, or be training now.
+
     Raises:
         ModelError: the run has none.
     """
-    _put_back(run_folder)
     steps = [step for step in checkpoint_steps(run_folder) if up_to_step is None or step <= up_to_step]
     for step in reversed(steps):
         try:
@@ -146,8 +147,10 @@ def load_newest_checkpoint(run_folder: Path, *, up_to_step: int | None = None) -
 
 
 def checkpoint_folder(run_folder: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies."""
-    return run_folder / CHECKPOINTS_FOLDER / f"step_{step}"
+    """Where the checkpoint of `step` lies, also if its writer was killed between the two renames of a replacement."""
+    folder = run_folder / CHECKPOINTS_FOLDER / f"step_{step}"
+    aside = _aside(folder)
+    return aside if aside.exists() and not folder.exists() else folder
 
 
 def checkpoint_steps(run_folder: Path) -> list[int]:
@@ -155,7 +158,8 @@ def checkpoint_steps(run_folder: Path) -> list[int]:
     folder = run_folder / CHECKPOINTS_FOLDER
     if not folder.is_dir():
         return []
-    return sorted(int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"step_(\d+)", path.name)))
+    names = (path.name.removeprefix(_REPLACED) for path in folder.iterdir())
+    return sorted({int(match[1]) for name in names if (match := re.fullmatch(r"step_(\d+)", name))})
 
 
 def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_step: int | None = None) -> None:
@@ -164,7 +168,7 @@ def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_ste
     `step` is where training stands. Checkpoints beyond it were damaged and passed over when the run was resumed, or
     belong to a failure from which training went back: they must not count as the newest, nor as the best.
     """
-    _put_back(run_folder)
+    finish_replacements(run_folder)
     until_now = [kept for kept in checkpoint_steps(run_folder) if kept <= step]
     keep = {*until_now[-keep_last:], *(kept for kept in until_now if kept == keep_step)}
     for old in checkpoint_steps(run_folder):
@@ -176,21 +180,28 @@ def remove_old_checkpoints(run_folder: Path, step: int, keep_last: int, keep_ste
 _REPLACED = ".replaced-"
 
 
+def _aside(target: Path) -> Path:
+    return target.with_name(_REPLACED + target.name)
+
+
 def _put_in_place(temporary: Path, target: Path) -> None:
     """Rename the finished folder; one of the same step that is already there steps aside first."""
     if target.exists():
-        aside = target.with_name(_REPLACED + target.name)
+        aside = _aside(target)
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     try:
         temporary.rename(target)
     finally:
         flush_to_disk(target.parent)
-        _put_back(target.parents[1])
+        finish_replacements(target.parents[1])
 
 
-def _put_back(run_folder: Path) -> None:
-    """Undo a replacement that was cut off between its two renames; remove what a finished one left."""
+def finish_replacements(run_folder: Path) -> None:
+    """Undo a replacement that was cut off between its two renames; remove what a finished one left.
+
+    Only for the process that writes the checkpoints of this run, while no other reads them.
+    """
     for aside in (run_folder / CHECKPOINTS_FOLDER).glob(f"{_REPLACED}step_*"):
         target = aside.with_name(aside.name.removeprefix(_REPLACED))
         if target.exists():

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from i2i.core.step import Joined, SingleProcess
 from i2i.errors import I2IError, one_line
@@ -43,9 +44,17 @@ class Processes:
                 # Messages that name no device go over the current one; every process needs its own.
                 torch.cuda.set_device(device)
             # The others wait while the leading process validates and saves.
+            patience = timedelta(minutes=30)
+            store, rank, count = next(rendezvous("env://", timeout=patience))
+            # torchrun may serve the same store to processes that it starts again; the addresses of those that died
+            # stand in it.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
-                timeout=timedelta(minutes=30),
+                store=dist.PrefixStore(f"attempt_{attempt}", store),  # pyright: ignore[reportPrivateImportUsage]
+                rank=rank,
+                world_size=count,
+                timeout=patience,
                 device_id=device if device.type == "cuda" else None,
             )
         return cls(dist.get_rank(), dist.get_world_size())
@@ -92,7 +101,7 @@ class Processes:
         return joined.bool()
 
     def share(self, value: Any) -> Any:
-        """The leading process's value, on all processes; tensors, numbers and text only."""
+        """The leading process's value, on all processes; whatever pickle can carry."""
         if self.count == 1:
             return value
         box = [value]

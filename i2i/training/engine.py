@@ -294,6 +294,7 @@ class Engine:
             tensors |= _prefixed(f"optimizer/{name}", player.state())
         counters = {name: copy.copy(getattr(self, name)) for name in _COUNTERS}
         counters["micro_batches"] = self.micro_batches
+        counters["audited"] = self.audit.seen
         counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
         return TrainingState(tensors, counters)
 
@@ -315,8 +316,12 @@ class Engine:
             memory.load_state({key: tensor.to(self.precision.device) for key, tensor in kept.items()})
         for name in _COUNTERS:
             setattr(self, name, state.counters[name])
-        # Older checkpoints do not know it.
-        self.gradients.micro_batches = state.counters.get("micro_batches", self.settings.accumulate)
+        # Older checkpoints do not know these.
+        split, fixed = state.counters.get("micro_batches"), self.settings.accumulate
+        # Memory that ran out for one process need not for several; and these share out the rows of the parts that the
+        # settings name, so that finer ones would be of other rows.
+        self.gradients.micro_batches = fixed if split is None or self.processes.count > 1 else split
+        self.audit.load_seen(state.counters.get("audited", ()))
 
     def load_networks(self, state: TrainingState, names: Sequence[str] | None = None) -> None:
         """Take only weights, of the named networks or of all, as a training does that starts from another's.
@@ -339,9 +344,10 @@ class Engine:
         """Weights and optimizers as in `state`, but on with data and draws that have not been met yet."""
         self.settle()
         draws, skipped, rollbacks = dict(self.draws), self.skipped_updates, self.rollbacks
-        micro_batches = self.micro_batches
+        micro_batches, audited = self.micro_batches, self.audit.seen
         self.load_state(state)
         self.gradients.micro_batches = micro_batches
+        self.audit.load_seen(audited)
         self.draws, self.skipped_updates, self.rollbacks = draws, skipped, rollbacks + 1
         self.nonfinite_streak = 0
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
+from i2i.core.device_clock import now
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK
 from i2i.training.engine import Engine
 from i2i.training.evaluation import Evaluation, undisturbed
@@ -49,12 +49,6 @@ def measure_cost(evaluation: Evaluation, engine: Engine) -> EvaluationCost:
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Of a second call; the first one builds what later ones use."""
     work()
-    started = _now(device)
+    started = now(device)
     work()
-    return _now(device) - started
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return now(device) - started

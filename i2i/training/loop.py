@@ -55,6 +55,10 @@ def fit(run: Run, workers: int) -> None:
                 continue
             _show_progress(run, reports, remaining, before)
             now, finished, signal_number = _agree(run, due, before)
+            if finished and _ends_beyond_tolerance(engine):
+                recover(run)
+                finished = False  # the length is reached, but not from here
+                continue
             if act_on_verdict(run):
                 finished = False  # the length may have been reached, but not from here
                 continue
@@ -66,6 +70,12 @@ def fit(run: Run, workers: int) -> None:
             for name in now:
                 due[name].restart()
         _finish(run)
+
+
+def _ends_beyond_tolerance(engine: Engine) -> bool:
+    """Whether the last step was one too many that is not finite: on a GPU no further step will tell."""
+    engine.settle()
+    return engine.beyond_tolerance
 
 
 def _due(run: Run) -> dict[str, Due]:
@@ -87,13 +97,13 @@ def _act(run: Run, names: Iterable[str]) -> None:
         InterruptedBySignal: a signal cut it off; what is left is owed.
     """
     started, names = time.monotonic(), list(names)
-    for name in names:
+    for number, name in enumerate(names):
         # A run that another version wrote may owe what this one does not know.
         _ACTS.get(name, lambda run: None)(run)
+        if name == "evaluation" and name in run.owed:
+            run.owed = names[number:]
+            _stop(run)
     run.speed.leave_out(time.monotonic() - started)
-    if "evaluation" in run.owed:
-        run.owed = list(names[names.index("evaluation") :])
-        _stop(run)
     run.owed = []
 
 

@@ -49,6 +49,15 @@ class LossAudit:
         """Forget what was measured since `begin`: the update did not come about, and is measured again."""
         self._seen, self._unread = set(self._before[0]), dict(self._before[1])
 
+    @property
+    def seen(self) -> list[str]:
+        """Names of the updates whose first step has been measured, in a fixed order."""
+        return sorted(self._seen)
+
+    def load_seen(self, names: Iterable[str]) -> None:
+        """Go on where `seen` was so: a first step is the first of the whole training, not the first after a resume."""
+        self._seen = set(names)
+
     def due(self, update: Update, step: int) -> bool:
         """Whether to measure `update` in the step after `step` completed ones; the first time always."""
         if self._every_steps is None or not update.audited:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from i2i.core.layers import what_couples_batch
 from i2i.core.step import Update
+from i2i.core.virtual_batch_norm import has_reference, reference_rows
 from i2i.errors import OutOfMemoryError, RecipeError
 from i2i.pipelines.protocol import Pipeline
 from i2i.training.distributed import Processes
@@ -80,7 +81,9 @@ def finer_split(
     if reason is None and rows > 1:
         # Twice as many, or the next number that gives equal parts.
         factor = next(factor for factor in range(2, rows + 1) if rows % factor == 0)
-        return micro_batches * factor
+        reason = _why_no_smaller(pipeline, rows // factor)
+        if reason is None:
+            return micro_batches * factor
     many = f"micro-batches of {rows}" if micro_batches > 1 else f"a batch of {rows}"
     what = f"with {many}, which cannot be split: {reason}" if reason else "with a single sample at a time"
     raise OutOfMemoryError(f"out of memory {what} - {_remedies(settings, smaller_batch=rows > 1)}")
@@ -93,6 +96,14 @@ def _why_whole(updates: Sequence[Update], pipeline: Pipeline, processes: Process
     losses = next((update.couples_batch for update in updates if update.couples_batch), "")
     coupled = _coupled(pipeline) or losses
     return f"that would change {coupled}" if coupled else None
+
+
+def _why_no_smaller(pipeline: Pipeline, rows: int) -> str | None:
+    """Why micro-batches cannot have so few rows yet, if they cannot."""
+    for name, network in pipeline.networks.items():
+        if not has_reference(network) and (wanted := reference_rows(network)) > rows:
+            return f"the virtual batch norm in {name} takes {wanted} pictures of the first (try fewer reference_rows)"
+    return None
 
 
 def _coupled(pipeline: Pipeline) -> str:

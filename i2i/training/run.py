@@ -15,6 +15,7 @@ from i2i.inference.model_files.model_file import read_model_file, write_model_fi
 from i2i.training.checkpoint import (
     MODEL_FILE,
     checkpoint_folder,
+    finish_replacements,
     load_newest_checkpoint,
     misfit_as_help,
     remove_old_checkpoints,
@@ -177,6 +178,7 @@ def resume(run: Run) -> None:
         run.best = _best_of(state.counters)
         run.owed = [str(name) for name in state.counters.get("owed", ())]
     run.watchdog.replay(read_metrics(run.folder), to_step=step)
+    run.engine.processes.wait()  # all have read it
     if run.engine.processes.leads:
         _complete(run, step)
 
@@ -187,9 +189,8 @@ def _complete(run: Run, step: int) -> None:
     What killed writers left is removed here too: a run that turns out to be finished has no further attempt.
     """
     remove_leftovers(run.folder)
-    kept, latest = checkpoint_folder(run.folder, step) / MODEL_FILE, run.folder / MODEL_FILE
-    if _step_of_model(kept) != step:
-        _write_model(run, kept)
+    finish_replacements(run.folder)
+    kept, latest = _kept_model(run, step), run.folder / MODEL_FILE
     # One of a later step stays: that checkpoint is damaged, and the model is the best that is left of it.
     if _step_of_model(latest) < step:
         link_or_copy(kept, latest)
@@ -198,6 +199,14 @@ def _complete(run: Run, step: int) -> None:
         of_best = checkpoint_folder(run.folder, best) / MODEL_FILE
         if _step_of_model(of_best) == best:
             link_or_copy(of_best, run.folder / BEST_MODEL_FILE)
+
+
+def _kept_model(run: Run, step: int) -> Path:
+    """The model file of the checkpoint of `step`, where the engine stands; written anew if it is not as it was."""
+    kept = checkpoint_folder(run.folder, step) / MODEL_FILE
+    if _step_of_model(kept) != step:
+        _write_model(run, kept)
+    return kept
 
 
 def _step_of_model(path: Path) -> int:
@@ -223,6 +232,8 @@ def go_back(run: Run, problem: str, up_to_step: int | None = None) -> None:
         # What lies beyond belongs to the failure: a later resume must not begin there, and no model there is the best.
         if run.best.step is not None and run.best.step > step:
             _go_back_to_best(run, run.tracker, state.counters)
+        link_or_copy(_kept_model(run, step), run.folder / MODEL_FILE)
+        run.tracker.model(run.folder / MODEL_FILE, ["latest"])
         keep_last = run.engine.settings.checkpoints.keep_last
         remove_old_checkpoints(run.folder, step, keep_last, run.best.step)
         remove_later_sheets(run.folder, step)

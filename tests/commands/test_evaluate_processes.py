@@ -34,7 +34,6 @@ def in_two_processes(words: list[str], cache: Path) -> tuple[int, str, str]:
         "PYTHONPATH": str(CHECKOUT),
         "I2I_CACHE": str(cache),
         "OMP_NUM_THREADS": "1",
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "i2i"]
     done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=240)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ import torch
 from i2i.commands import planning, speed_trial, train
 from i2i.commands.planning import choose
 from i2i.commands.speed_trial import examine_speed, made_up_samples
-from i2i.errors import RecipeError
+from i2i.errors import OutOfMemoryError, RecipeError
 from i2i.recipe import Recipe, load_recipe
 from i2i.training.acceleration_trial import Timing, Tried
 from i2i.training.settings import TrickName
+from tests.training.runs import make_upscaling_recipe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ALWAYS = ("channels_last", "fused_optimizers", "kept_memory", "fitting_threads")
@@ -81,9 +84,14 @@ def test_what_the_recipe_says_is_done(trials: list[Sequence[TrickName]], speed: 
     assert trials == []
 
 
-def test_networks_too_large_for_a_trial_are_left_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, OutOfMemoryError, AssertionError, ImportError])
+def test_networks_too_large_for_a_trial_are_left_to_the_training(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a step fails, the user reads one line of it and the training begins."""
+
     def too_large(*arguments: Any, **rest: Any) -> list[Tried]:
-        raise torch.OutOfMemoryError("tried to allocate\n3 TiB")
+        raise kind("tried to allocate\n3 TiB")
 
     monkeypatch.setattr(speed_trial, "try_tricks", too_large)
     monkeypatch.setattr(speed_trial, "throwaway_bench", lambda recipe, rows, device: (None, None))
@@ -116,6 +124,63 @@ def test_a_real_trial_takes_steps_of_the_recipes_networks(monkeypatch: pytest.Mo
     (tried,) = speed_trial.try_for(tiny(), CPU, 1, lines.append)
     assert tried.name == "fused_optimizers" and tried.timing is not None and tried.timing.seconds > 0
     assert lines == []
+
+
+@pytest.fixture
+def trial_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real trial of one trick on this CPU, where auto would take it without one."""
+    monkeypatch.setattr(speed_trial, "unmeasured_tricks", lambda device: ())
+    monkeypatch.setattr(speed_trial, "measured_tricks", lambda device: ("fused_optimizers",))
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Recipe:
+    """SRGAN that looks through a scripted network, in a pixel phase of two steps first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)), tmp_path / "features.pt")
+    digest = hashlib.sha256((tmp_path / "features.pt").read_bytes()).hexdigest()
+    perceptual = f"{{kind: torchscript, path: {tmp_path / 'features.pt'}, sha256: {digest}, output_weights: [1.0]}}"
+    return load_recipe(make_upscaling_recipe(tmp_path), [f"pipeline.perceptual={perceptual}", "speed=auto"])
+
+
+def test_a_trial_looks_through_the_scripted_network_of_the_recipe(scripted: Recipe, trial_here: None) -> None:
+    """Such a recipe ended in an internal error as soon as `speed: auto` tried anything, on every GPU."""
+    lines: list[str] = []
+    choose(scripted, CPU, report=lines.append)
+    (line,) = lines
+    assert line.startswith("speed: fused_optimizers is ")
+
+
+def test_a_scripted_network_that_is_not_there_is_named(scripted: Recipe, trial_here: None, tmp_path: Path) -> None:
+    (tmp_path / "features.pt").unlink()
+    lines: list[str] = []
+    choose(scripted, CPU, report=lines.append)
+    (line,) = lines
+    assert "nothing could be measured" in line and "features.pt: no such file of a scripted network" in line
+
+
+def test_the_share_of_a_process_may_be_smaller_than_the_reference_batch(trial_here: None) -> None:
+    """All processes give their pictures for the reference; the trial has those of one."""
+    virtual = ("pipeline.discriminator.normalization=virtual", "pipeline.discriminator.reference_rows=8")
+    recipe = tiny("training.batch_size=8", *virtual)
+    lines: list[str] = []
+    choose(recipe, CPU, processes=4, report=lines.append)
+    (line,) = lines
+    assert line.startswith("speed: fused_optimizers is ")
+
+
+@pytest.mark.parametrize("steps_alone", [0, 5])
+def test_steps_of_the_last_phase_are_timed(steps_alone: int) -> None:
+    """The discriminator alone takes less time than what most of the training consists of."""
+    recipe = tiny(f"pipeline.discriminator_pretraining_steps={steps_alone}")
+    build, draw = speed_trial.throwaway_bench(recipe, 2, CPU)
+    assert list(build().take_step(draw)) == ["discriminator", "generator"]
+
+
+def test_steps_of_the_last_phase_of_upscaling_are_timed(scripted: Recipe) -> None:
+    build, draw = speed_trial.throwaway_bench(scripted, 2, CPU)
+    assert list(build().take_step(draw)) == ["generator", "discriminator"]
 
 
 # --- a run keeps it --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from i2i.cli import main
+from i2i.commands import dry_run
 from i2i.data.settings import UnpairedFoldersSettings
 from i2i.errors import DataError
 from i2i.recipe import load_recipe
@@ -182,6 +183,39 @@ class TestDryRun:
         # The ten steps of the first phase are all there is.
         assert train(recipe, "--dry-run", "--device", "cpu", *phase, "--set", "training.length.steps=10") == 0
         assert taken == 3 * [("pixels",)]
+        taken.clear()
+        recipe, phase = make_generation_recipe(tmp_path), ("--set", "pipeline.discriminator_pretraining_steps=5")
+        assert train(recipe, "--dry-run", "--device", "cpu", *phase) == 0
+        assert taken == 3 * [("discriminator",)] + 3 * [("discriminator", "generator")]
+
+    @pytest.mark.parametrize(
+        ("length", "mean", "steps"),
+        [
+            ("{steps: 40}", (10 * 1 + 30 * 4) / 40, 40),
+            ("{steps: 10}", 1.0, 10),
+            # A minute: ten steps of a second, and what fits into the rest of it.
+            ("{steps: null, minutes: 1}", 60 / 22.5, 22),
+            ("{steps: null, minutes: 0.1}", 1.0, 6),
+            ("{steps: 12, minutes: 1}", (10 * 1 + 2 * 4) / 12, 12),
+        ],
+    )
+    def test_every_phase_counts_for_as_long_as_it_lasts(
+        self,
+        length: str,
+        mean: float,
+        steps: int,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """The first ten steps, of the discriminator alone, take a second each, and all others four."""
+        monkeypatch.setattr(dry_run, "_timed", lambda engine, draw: 1.0 if engine.step < 10 else 4.0)
+        changes = ("pipeline.discriminator_pretraining_steps=10", f"training.length={length}")
+        sets = [part for change in changes for part in ("--set", change)]
+        assert train(make_generation_recipe(tmp_path), "--dry-run", "--device", "cpu", "--json", *sets) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["seconds_per_step"] == pytest.approx(mean)
+        assert told["remaining_steps"] == steps
 
 
 class TestFolders:

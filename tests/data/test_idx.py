@@ -133,6 +133,14 @@ def test_a_packed_bomb_is_read_no_further_than_it_should_be(tmp_path: Path, monk
         read_idx_images(tmp_path / _TRAIN)
 
 
+def test_an_honest_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    """All that it claims is there; it is only a thousand times as large as its file."""
+    content = bytes([0, 0, 8, 3]) + struct.pack(">3I", 100_000, 28, 28) + bytes(78_400_000)
+    (tmp_path / _TRAIN).write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match="would unfold to 78,400,000 - do not use this file, it is a bomb"):
+        read_idx_images(tmp_path / _TRAIN)
+
+
 def test_damaged_files_end_in_data_errors_alone(tmp_path: Path) -> None:
     rng = random.Random(1)
     path = tmp_path / f"{_TRAIN}.gz"

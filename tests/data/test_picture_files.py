@@ -107,7 +107,7 @@ def test_ways_of_packing_without_measure_are_refused(tmp_path: Path, method: int
 
 
 def test_bombs_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_files, "_HARMLESS_BYTES", 100_000)
+    monkeypatch.setattr(picture_files, "HARMLESS_BYTES", 100_000)
     members = {f"{index}.bmp": bytes(200_000) for index in range(5)}
     bomb = _zip(tmp_path / "x.zip", members)
     assert bomb.stat().st_size < 5000

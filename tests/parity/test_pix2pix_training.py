@@ -48,6 +48,9 @@ class Pix2Pix:
 
     def initialize(self, seed: int) -> None: ...
 
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        return (0,)
+
     def updates(self, progress: Progress) -> Sequence[Update]:
         return (
             Update(

@@ -26,6 +26,7 @@ def test_every_adversarial_loss_trains_both_sides(kind: AdversarialKind) -> None
         cycle_weight=0.0,
     ).build()
     method.initialize(0)
+    assert method.phase_starts(2) == (0,)
     pictures = {name: torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(7)) for name in ("a", "b")}
     context = StepContext(START, pictures, SampleRandom(0, range(2)))
     for update in method.updates(START):

@@ -73,6 +73,14 @@ class TestPhases:
         assert names(pipeline, 0) == names(pipeline, 9) == ["pixels"]
         assert names(pipeline, 10) == ["generator", "discriminator"]
 
+    @pytest.mark.parametrize(("pixel_images", "starts"), [(0, (0,)), (3, (0, 2)), (4, (0, 2)), (5, (0, 3))])
+    def test_the_first_step_of_each_phase_is_known(self, pixel_images: int, starts: tuple[int, ...]) -> None:
+        pipeline = made(pixel_images=pixel_images)
+        assert pipeline.phase_starts(BATCH) == starts
+        changes = [step for step in range(1, 9) if names(pipeline, step * BATCH) != names(pipeline, (step - 1) * BATCH)]
+        assert (0, *changes) == starts
+        assert made(pixel_images=pixel_images, discriminator=None).phase_starts(BATCH) == (0,)
+
     def test_without_a_discriminator_pixels_are_all(self) -> None:
         pipeline = made(discriminator=None)
         assert names(pipeline, 10**9) == ["pixels"]

@@ -16,6 +16,7 @@ from i2i.core.image_shape import ImageShape
 from i2i.core.losses.penalties import R1Settings, R2Settings, WGANGPSettings
 from i2i.core.randomness import SampleRandom
 from i2i.core.step import Losses, Progress, StepContext, running
+from i2i.errors import RecipeError
 from i2i.pipelines import Unconditional, UnconditionalSettings
 
 SHAPE = ImageShape(1, 16)
@@ -79,6 +80,8 @@ def test_discriminator_steps_and_pretraining() -> None:
     pipeline = made(discriminator_steps=3, discriminator_pretraining_steps=2)
     assert [names(pipeline, step) for step in (0, 1, 2)] == [["discriminator"]] * 2 + [["discriminator", "generator"]]
     assert pipeline.updates(at(0))[0].repeats == 3
+    assert pipeline.phase_starts(BATCH) == (0, 2)
+    assert made().phase_starts(BATCH) == (0,)
 
 
 def test_a_penalty_in_every_step_is_a_term_and_a_lazy_one_an_update() -> None:
@@ -178,6 +181,18 @@ def test_virtual_batch_norm_takes_the_first_real_pictures_as_its_reference() -> 
     other = StepContext(at(1), {"real": torch.zeros(BATCH, 1, 16, 16)}, SampleRandom(seed=8, rows=range(BATCH)))
     pipeline.discriminator_losses(other)
     assert pipeline.discriminator.state_dict()["reference.inputs"].equal(kept)
+
+
+@pytest.mark.parametrize(("rows", "enough"), [(BATCH, True), (BATCH + 1, False)])
+def test_too_few_pictures_for_a_reference_are_a_mistake_of_the_recipe(rows: int, enough: bool) -> None:
+    """The user reads what to set, and no internal error, where the recipe alone could not tell."""
+    settings = DCGANDiscriminatorSettings(base_channels=2, normalization="virtual", reference_rows=rows)
+    pipeline = made(discriminator=settings)
+    if enough:
+        assert pipeline.discriminator_losses(context()).terms
+        return
+    with pytest.raises(RecipeError, match=r"training\.batch_size: .* its 5 reference pictures .* which has 4 - set"):
+        pipeline.discriminator_losses(context())
 
 
 def test_adaptive_augmentation_is_a_memory_and_listens() -> None:

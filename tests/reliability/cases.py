@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 _PREPARED = "prepared"
+NOT_POSSIBLE_HERE = "not possible here"
+"""What became of a case that this user or machine does not allow: nothing was shown, so it is not well either."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tests.reliability.undisturbed import (
     make_undisturbed,
     train,
 )
-from tests.reliability.warm import Hook, Running, warm_program
+from tests.warm import Hook, Running, warm_program
 
 _CUT_AT = 3
 """Step of the newest checkpoint of the run that is damaged."""

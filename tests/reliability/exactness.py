@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import socket
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
@@ -19,7 +18,7 @@ from tests.reliability.small_trainings import (
     prepare_pictures,
     settings,
 )
-from tests.reliability.warm import Running, warm_program
+from tests.warm import Running, warm_program
 
 STEPS = 40
 _LONGEST_SECONDS = 120.0
@@ -60,17 +59,7 @@ def train(variant: Variant, arguments: Sequence[str | Path], folder: Path) -> li
     program = warm_program()
     if variant.ranks == 1:
         return [program.run([*arguments], folder, _LONGEST_SECONDS)]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(variant.ranks)}
-    started = [
-        program.start([*arguments], folder, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(variant.ranks)
-    ]
-    for running in started:
-        if running.wait(_LONGEST_SECONDS) is None:
-            running.kill()
-    return started
+    return program.run_group(arguments, folder, _LONGEST_SECONDS, variant.ranks)
 
 
 def train_in_parts(variant: Variant, cuts: Sequence[int], folder: Path, prepared: Path) -> str:

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
-from tests.reliability.cases import Case, Outcome, Scenario, prepared_of, spread
+from i2i.evaluation.passports.figures import FigureSheet
+from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, Outcome, Scenario, prepared_of, spread
+from tests.reliability.models_spoiled import foreign_checkpoint
 from tests.reliability.undisturbed import (
     LONGEST_SECONDS,
     TRAININGS,
@@ -25,7 +28,7 @@ from tests.reliability.undisturbed import (
     make_undisturbed,
     unreadable,
 )
-from tests.reliability.warm import Hook, Running, warm_program
+from tests.warm import Hook, Running, warm_program
 
 Words = list[str | Path]
 Command = Callable[[Path, Path], Words]
@@ -40,6 +43,7 @@ def _model(prepared: Path, name: str) -> Path:
     return prepared / name / "run" / "model.safetensors"
 
 
+_SCORES = "scores.json"
 WORKS: dict[str, Command] = {
     **{f"train {name}": _training(name) for name in TRAININGS},
     "train with TensorBoard": _training("unconditional", "--set", "tracking={wandb: disabled, tensorboard: true}"),
@@ -57,6 +61,14 @@ WORKS: dict[str, Command] = {
     "export": lambda prepared, out: [
         "export", "--model", _model(prepared, "unconditional"), "--to", "torchscript", "-o", out / "model.ts"
     ],
+    "convert": lambda prepared, out: [
+        "convert", prepared / "foreign.pth", "-o", out / "converted.safetensors"
+    ],
+    "evaluate": lambda prepared, out: [
+        "evaluate", "--model", prepared / "upscaler.safetensors", "--hr", prepared / "in", "-o", out / _SCORES,
+        "--device", "cpu", "--quiet",
+    ],
+    "prepare": lambda prepared, out: ["data", "prepare", prepared / "in", out / "prepared", "--size", "16"],
     "report": lambda prepared, out: ["report", out / "run"],
     "card": lambda prepared, out: ["card", out / "run"],
 }  # fmt: skip
@@ -78,6 +90,9 @@ def _prepare(folder: Path) -> None:
     for index in range(2):
         picture = np.random.default_rng(index).integers(0, 256, (48, 48, 3), np.uint8)
         Image.fromarray(picture).save(folder / "in" / f"{index}.png")
+    torch.save(foreign_checkpoint(), folder / "foreign.pth")
+    # Not in its run: scores of a run's model are kept there, too, and what is compared with must stay as it is.
+    shutil.copy(_model(folder, "srgan"), folder / "upscaler.safetensors")
     for work in WORKS:
         out = folder / f"{work}-whole"
         _set_out(work, folder, out)
@@ -111,7 +126,7 @@ def _run(case: Case, folder: Path) -> Outcome:
         if trouble in ("small disk", "read-only disk"):
             disk = stack.enter_context(_disk(folder / "disk"))
             if disk is None:
-                return Outcome(True, "left out: may not mount")
+                return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
         else:
             disk = _Disk(folder)
         _set_out(work, prepared, disk.folder)
@@ -187,6 +202,8 @@ def _what_is_wrong(done: Running, out: Path, whole: Path, work: str) -> str:
         for path in _results(out):
             if (out / path).read_bytes() != (whole / path).read_bytes():
                 return f"half written: {path}"
+        if (out / _SCORES).exists() and _figures(out) != _figures(whole):
+            return f"half written: {_SCORES}"
     return ""
 
 
@@ -197,7 +214,8 @@ def _again(work: str, prepared: Path, out: Path) -> Running:
     if work.startswith("train") and any((out / "run" / "checkpoints").glob("step_*")):
         return warm_program().run(["train", "--resume", out / "run"], out, environment=cache_in(out))
     if not work.startswith("train") and work not in _OF_A_RUN:
-        shutil.rmtree(out / "out", ignore_errors=True)
+        for name in ("out", "prepared"):
+            shutil.rmtree(out / name, ignore_errors=True)
     return _do(work, prepared, out)
 
 
@@ -210,6 +228,8 @@ def _other_results(work: str, prepared: Path, out: Path, whole: Path) -> list[st
         ]
     if work in _OF_A_RUN:
         return unreadable(out / "run", whole / "run", ("report.html",) if work == "report" else ("card.md",))
+    if work == "evaluate":
+        return [] if _figures(out) == _figures(whole) else [f"{_SCORES} has other figures"]
     ours, theirs = _results(out), _results(whole)
     return [str(path) for path in ours ^ theirs] + [
         f"{path} has other bytes" for path in ours & theirs if (out / path).read_bytes() != (whole / path).read_bytes()
@@ -218,8 +238,12 @@ def _other_results(work: str, prepared: Path, out: Path, whole: Path) -> list[st
 
 def _results(out: Path) -> set[Path]:
     """Pictures and models; what tells of times and places is left out."""
-    wanted = (".png", ".ts")
+    wanted = (".png", ".ts", ".safetensors")
     return {path.relative_to(out) for path in out.rglob("*") if path.suffix in wanted and path.is_file()}
+
+
+def _figures(out: Path) -> list[tuple[str, float]]:
+    return [(figure.name, figure.value) for figure in FigureSheet.read(out / _SCORES).figures]
 
 
 class _Disk:

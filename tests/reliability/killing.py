@@ -18,7 +18,7 @@ from tests.reliability.undisturbed import (
     make_undisturbed,
     train,
 )
-from tests.reliability.warm import Hook, Running, warm_program
+from tests.warm import Hook, Running, warm_program
 
 _WAYS = ("at a moment", "at a file event", "inside a file", "at a file event", "at a file event")
 """Kills are spread over these: most of them deliberately where files are changed."""

@@ -28,7 +28,7 @@ from tests.reliability.small_trainings import (
     prepare_pictures,
     read_notes,
 )
-from tests.reliability.warm import Hook, Running, warm_program
+from tests.warm import Hook, Running, warm_program
 
 STEPS = 14
 _LONGEST_SECONDS = 60.0

@@ -16,8 +16,8 @@ from i2i.training.checkpoint import checkpoint_steps, load_newest_checkpoint
 from i2i.training.tracking import read_metrics
 from tests.reliability.cases import Case, Outcome, Scenario, prepared_of, spread
 from tests.reliability.undisturbed import TRAININGS, arguments_of, cache_in
-from tests.reliability.warm import REPOSITORY
 from tests.training.runs import make_pictures
+from tests.warm import REPOSITORY
 
 _LONGEST_START_SECONDS = 300.0
 _LONGEST_END_SECONDS = 60.0
@@ -78,8 +78,7 @@ def _torchrun(words: list[str], folder: Path, restarts: int) -> Iterator[subproc
     """Begin the training in two processes; none is left at the end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", str(restarts), "-m", "i2i", *words]
-    environment = {**os.environ, **cache_in(folder), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1",
-                   "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # fmt: skip
+    environment = {**os.environ, **cache_in(folder), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     with (folder / "said").open("wb") as said:
         group = subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=folder, start_new_session=True)
         try:

@@ -17,7 +17,7 @@ from tests.reliability.undisturbed import (
     losses_of,
     make_undisturbed,
 )
-from tests.reliability.warm import Running, warm_program
+from tests.warm import Running, warm_program
 
 _SIGNALS = {"SIGTERM": (signal.SIGTERM,), "SIGINT": (signal.SIGINT,), "SIGINT twice": (signal.SIGINT, signal.SIGINT)}
 _KINDS = [f"{name}, {number}" for number in _SIGNALS for name in TRAININGS]

@@ -15,7 +15,7 @@ import typer
 from tests.reliability.archives import CIFARS, IDX_FILES, SET_FOLDERS, SET_NAME, ZIPS
 from tests.reliability.cases import Case, Outcome, Scenario
 from tests.reliability.spoiled_files import Bounds, Call, first_wrong, judged, reused_program, weighted
-from tests.reliability.warm import Hook
+from tests.warm import Hook
 
 _NAME = "archives"
 _WEIGHTS = {kind: 1 if kind.endswith("bomb") else 6 for kind in (*ZIPS, *CIFARS, *IDX_FILES)}

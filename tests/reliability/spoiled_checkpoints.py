@@ -21,8 +21,8 @@ from i2i.files import sha256_of_file
 from tests.reliability.cases import Case, Outcome, Scenario, prepared_of
 from tests.reliability.recipes_grammar import TREE_CHANGES, change_tree
 from tests.reliability.spoiled_files import Bounds, Call, judged, reused_program, weighted
-from tests.reliability.warm import Hook
 from tests.training.runs import ADAPTIVE, make_generation_recipe
+from tests.warm import Hook
 
 Random = np.random.Generator
 _NAME = "checkpoints"

@@ -29,7 +29,7 @@ from PIL import Image
 
 from tests.inference.models import write_constant_model
 from tests.reliability.cases import Case, Outcome
-from tests.reliability.warm import Hook, Running, warm_program
+from tests.warm import Hook, Running, warm_program
 
 _CALLS_A_PROCESS = 100
 _START_SECONDS = 120.0

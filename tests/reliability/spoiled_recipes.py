@@ -13,7 +13,7 @@ import typer
 from tests.reliability.cases import Case, Outcome, Scenario
 from tests.reliability.recipes_grammar import TEXT_CHANGES, TREE_CHANGES, spoiled_recipe, surroundings
 from tests.reliability.spoiled_files import Bounds, Call, judged, reused_program, weighted
-from tests.reliability.warm import Hook
+from tests.warm import Hook
 
 _NAME = "recipes"
 _FILE = "spoiled.yaml"

@@ -13,7 +13,7 @@ from i2i.recipe import check_seal, seal
 from i2i.training.tracking import next_attempt, read_metrics
 from tests.reliability.cases import Case, few
 from tests.reliability.corruption import CORRUPTION
-from tests.reliability.warm import AVAILABLE
+from tests.warm import AVAILABLE
 
 needs_processes = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.cases import Case, few
+from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, few
 from tests.reliability.full_disks import FULL_DISKS
-from tests.reliability.warm import AVAILABLE
+from tests.warm import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
@@ -29,11 +29,16 @@ QUICK = [
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_refused_and_done_again(case: Case, place: Path) -> None:
-    outcome = FULL_DISKS.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(case, place)
 
 
 @pytest.mark.parametrize("trouble", ["limited file size", "small disk", "read-only disk"])
 def test_trainings_of_one_pipeline_in_every_trouble(trouble: str, place: Path) -> None:
-    outcome = FULL_DISKS.settle(Case(FULL_DISKS.name, f"train unconditional, {trouble}", 0), place)
+    assert_well(Case(FULL_DISKS.name, f"train unconditional, {trouble}", 0), place)
+
+
+def assert_well(case: Case, place: Path) -> None:
+    outcome = FULL_DISKS.settle(case, place)
+    if outcome.what == NOT_POSSIBLE_HERE:
+        pytest.skip("needs the right to mount")
     assert outcome.ok, outcome

@@ -11,7 +11,7 @@ from i2i.files import TEMPORARY, atomic_path, remove_leftovers
 from tests.reliability.cases import Case, few, prepared_of
 from tests.reliability.killing import KILLING
 from tests.reliability.undisturbed import STEPS, differences, go_on, train
-from tests.reliability.warm import AVAILABLE, Hook
+from tests.warm import AVAILABLE, Hook
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 

@@ -9,7 +9,7 @@ import pytest
 from i2i.cli.failures import report_failure
 from tests.reliability.cases import Case, few
 from tests.reliability.ranks import RANKS
-from tests.reliability.warm import AVAILABLE
+from tests.warm import AVAILABLE
 
 
 @pytest.mark.slow

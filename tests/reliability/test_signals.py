@@ -11,7 +11,7 @@ import pytest
 from tests.reliability.cases import Case, few, prepared_of
 from tests.reliability.signals import STOPPING
 from tests.reliability.undisturbed import STEPS, arguments_of, cache_in, differences, go_on
-from tests.reliability.warm import AVAILABLE, Hook, warm_program
+from tests.warm import AVAILABLE, Hook, warm_program
 
 KINDS = ["cyclegan, SIGTERM", "unconditional, SIGINT", "srgan, SIGTERM", "cyclegan, SIGINT twice"]
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")

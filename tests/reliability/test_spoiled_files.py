@@ -21,7 +21,7 @@ from tests.reliability import spoiled_files as files
 from tests.reliability import spoiled_picture_files as pictures
 from tests.reliability.cases import Case, Scenario, few
 from tests.reliability.spoiled_files import Answer, Bounds, Call, judged, reused_program, weighted
-from tests.reliability.warm import AVAILABLE, Hook
+from tests.warm import AVAILABLE, Hook
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 SCENARIOS = {

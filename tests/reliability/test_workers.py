@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import warm
-from tests.reliability.cases import Case, few
-from tests.reliability.workers import IMPOSSIBLE, SCENARIOS
+from tests import warm
+from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, few
+from tests.reliability.workers import SCENARIOS
 
 (WORKERS,) = SCENARIOS
 # A full /dev/shm once let a training wait forever for pictures; one whose output nobody read any more ended there.
@@ -27,6 +27,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", few(WORKERS, kinds=SHORT), ids=str)
 def test_the_same_weights_come_out(case: Case, place: Path) -> None:
     outcome = WORKERS.settle(case, place)
-    if outcome.what == IMPOSSIBLE:
+    if outcome.what == NOT_POSSIBLE_HERE:
         pytest.skip("needs the right to mount")
     assert outcome.ok, outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import warm
+from tests import warm
 from tests.reliability.cases import Case, few
 from tests.reliability.wrong_numbers import NETWORKS, SCENARIOS, SPANS, expected
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from i2i.training.tracking import read_metrics
-from tests.reliability.warm import Hook, Running, warm_program
 from tests.training.runs import GENERATION, RECIPE, UPSCALING, make_pictures
+from tests.warm import Hook, Running, warm_program
 
 STEPS = 4
 LONGEST_SECONDS = 60.0

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.reliability.cases import Case, Outcome, Scenario, prepared_of, spread
+from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, Outcome, Scenario, prepared_of, spread
 from tests.reliability.small_trainings import (
     arguments_of,
     at_every_step,
@@ -24,11 +24,10 @@ from tests.reliability.small_trainings import (
     prepare_pictures,
     read_notes,
 )
-from tests.reliability.warm import Hook, warm_program
+from tests.warm import Hook, warm_program
 
 STEPS = 16
 _LONGEST_SECONDS = 90.0
-IMPOSSIBLE = "not possible here"
 """Of cases that need a right which this process has not."""
 
 _READ_AHEAD = ("cyclegan", "srgan")
@@ -91,7 +90,7 @@ def _run(case: Case, folder: Path) -> Outcome:
     notes = read_notes(folder / "notes.jsonl")
     where = f"{name}: {dict(hook.arguments)}: "
     if any("impossible" in note for note in notes):
-        return Outcome(True, IMPOSSIBLE)
+        return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
     if ended.exit_code is None or seconds >= _LONGEST_SECONDS:
         return Outcome(False, "hung", where + ended.stderr[-300:])
     # The last line, to standard output, may still find out that nobody reads.

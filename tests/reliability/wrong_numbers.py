@@ -28,7 +28,7 @@ from tests.reliability.small_trainings import (
     prepare_pictures,
     read_notes,
 )
-from tests.reliability.warm import Hook, warm_program
+from tests.warm import Hook, warm_program
 
 if TYPE_CHECKING:
     from i2i.core.step import Losses, StepContext, Update
@@ -280,10 +280,10 @@ class _Watch:
             return reports
 
         def watched_update(
-            engine: Engine, update: Update, draw: Any, carries: Any, report: Any, *rest: Any, **named: Any
+            engine: Engine, update: Update, draw: Any, underway: Any, report: Any, *rest: Any, **named: Any
         ):
             before = _hashes(engine)
-            apply(engine, update, draw, carries, report, *rest, **named)
+            apply(engine, update, draw, underway, report, *rest, **named)
             if not bool(report.finite):
                 after = _hashes(engine)
                 self.moved += [f"{update.name}: {name}" for name in after if after[name] != before.get(name)]

@@ -38,20 +38,21 @@ def here(make: Any, *given: Any) -> Iterator[Any]:
 
 
 def test_all_sections(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches: list[tuple[str, int | None]] = []
+    batches: list[tuple[str, int]] = []
     compare = importlib.import_module("bench_turns").compare
 
-    def measure(rows: Any, arguments: argparse.Namespace) -> dict[str, Any]:
-        (row,) = rows
-        batches.append((row.name, arguments.batch))
-        if row.name == "dcgan":
+    rated = importlib.import_module("roofline").Roofline(torch.device("cpu"))
+    rated.limits = {"fp32": 8.0, "bf16": 9.0}
+
+    def measure(title: str, recipe: Any, turns: Any, roofline: Any, apart: bool) -> dict[str, Any]:
+        batches.append((recipe.name, recipe.training.batch_size))
+        if title.startswith("DCGAN"):
             raise RuntimeError("no\nroom")
-        rated = importlib.import_module("roofline").Roofline(torch.device("cpu"))
-        rated.limits = {"fp32": 5.0 + len(batches), "bf16": 9.0}
-        return {"rows": [rated.rated(compare(row.title, [2.0], [1.0], "bf16"), 10)], "limits": rated.limits}
+        return rated.rated(compare(title, [2.0], [1.0], "bf16"), 10)
 
     forward = {"rows": [], "limits": {"fp32": 1.0, "fp16": 7.0}, "failed": ["a runner"]}
-    monkeypatch.setattr(bench.bench_steps, "measure", measure)
+    monkeypatch.setattr(bench.bench_steps, "_measured", measure)
+    monkeypatch.setattr(bench.bench_steps, "Roofline", lambda device: rated)
     monkeypatch.setattr(bench.bench_forward, "run", lambda arguments: forward)
     monkeypatch.setattr(bench, "in_own_process", here)
     monkeypatch.setattr(bench, "with_precision", lambda recipe, device: (recipe, "bf16"))
@@ -61,16 +62,16 @@ def test_all_sections(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.add_arguments(parser)
     result = bench.measure(parser.parse_args(["--only", "cyclegan", "dcgan", "r3gan"]))
     assert json.loads(json.dumps(result)) == result
-    assert batches == [("cyclegan", None), ("dcgan", None), ("r3gan", None)]
-    assert [row["row"] for row in result["rows"]] == ["CycleGAN", "R3GAN, R1 and R2 each step"]
+    assert batches == [("cyclegan_horse2zebra", 1), ("dcgan_faces64", 128), ("r3gan_faces64", 2)]
+    assert [row["name"] for row in result["rows"]] == ["cyclegan", "r3gan"]
     # A GPU gets larger batches.
     sizes = [row["row"].split(", ", 1)[1] for row in result["memory"]]
     assert sizes == ["256 px, batch 1", "64 px, batch 128", "R1 and R2 each step, 64 px, batch 64"]
     assert {row["times_less"] for row in result["memory"]} == {2.0}
     assert result["limits"] == {"fp32": 8.0, "bf16": 9.0, "fp16": 7.0}
-    assert result["failed"] == ["DCGAN: RuntimeError: no room"]
+    assert result["failed"] == ["DCGAN, 64 px, batch 128: RuntimeError: no room"]
     text = "\n".join(bench.table(result))
-    assert all(part in text for part in ("most memory within a step", "3.00 GiB", "left out: DCGAN: ", "a runner"))
+    assert all(part in text for part in ("most memory within a step", "3.00 GiB", "left out: DCGAN, ", "a runner"))
 
 
 def test_peaks_are_of_later_steps(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,25 @@ def test_every_row_is_tried_here(bench: Any) -> None:
     assert {row.name.rstrip("8") for row in bench.ROWS} == set(TINY)
 
 
+def test_large_sides_take_their_steps_one_after_the_other(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    @contextlib.contextmanager
+    def own_process(make: Any, *given: Any) -> Iterator[Any]:
+        yield make(*given)
+        happened.append("ended")
+
+    monkeypatch.setattr(bench, "in_own_process", own_process)
+    monkeypatch.setattr(bench, "plain_step", lambda recipe, device: lambda: happened.append("plain"))
+    monkeypatch.setattr(bench, "our_step", lambda recipe, device: lambda: happened.append("ours"))
+    plain, ours = bench._apart(None, "cpu", 2, 1)
+    assert len(plain) == len(ours) == 2
+    assert happened == ["plain"] * 3 + ["ended"] + ["ours"] * 3 + ["ended"]
+    happened.clear()
+    bench._in_turns(None, "cpu", 2, 1)
+    assert happened == ["plain", "ours"] * 3 + ["ended"] * 2
+
+
 @pytest.mark.parametrize("name", ["cyclegan", "srresnet", "srgan"])
 def test_ours_does_what_is_counted(bench: Any, name: str, tmp_path: Path) -> None:
     recipe = recipe_for(bench, name, tmp_path, "precision=fp32")

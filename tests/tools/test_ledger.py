@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_a_stopped_campaign_goes_on_where_it_was(tools: Any, tmp_path: Path) -> 
     assert [str(entry.case) for entry in entries] == ["a-0", "b-0", "a-1", "b-1", "a-2", "b-2"]
     figures = ledger.summary(entries, {})["scenarios"]["drawn"]["figures"]["megabytes"]
     assert (figures["smallest"], figures["largest"]) == (1.0, 7.0)
-    assert not [path for path in (tmp_path / "drawn").iterdir() if not path.name.startswith("prepared")]
+    assert not [path for path in tmp_path.glob("drawn/*/*") if not path.name.startswith("prepared")]
 
 
 def test_what_went_wrong_is_told_and_its_folder_stays(tools: Any, tmp_path: Path) -> None:
@@ -64,12 +65,17 @@ def test_what_went_wrong_is_told_and_its_folder_stays(tools: Any, tmp_path: Path
     assert [(str(entry.case), entry.outcome.ok) for entry in entries] == [
         ("a-0", True), ("b-0", False), ("a-1", False), ("b-1", False)
     ]  # fmt: skip
-    assert not (tmp_path / "drawn" / "a-0").exists() and (tmp_path / "drawn" / "a-1" / "trace").exists()
+    assert {path.parent.name for path in tmp_path.glob("drawn/*/*/trace")} == {"a-1", "b-0", "b-1"}
+    tried_again: list[Case] = []
+    again = scenario(lambda case, folder: tried_again.append(case) or Outcome(True, "mended"))
     lines = ledger.table(entries, {"drawn": "Drawn"})
     assert "  all        4       1" in "\n".join(lines)
     assert "WRONG drawn a-1: differs - one byte" in lines
     values = json.loads(json.dumps(ledger.summary(entries, {"drawn": "Drawn"})))["scenarios"]["drawn"]
     assert (values["cases"], values["ok"], len(values["wrong"])) == (4, 1, 3)
+    campaign.run_scenario(again, 4, ledger.Ledger(tmp_path), tmp_path)
+    assert [str(case) for case in tried_again] == ["b-0", "a-1", "b-1"]
+    assert all(entry.outcome.ok for entry in ledger.Ledger(tmp_path).entries())
 
 
 def test_randomness_follows_from_the_case_alone() -> None:
@@ -86,3 +92,20 @@ def test_the_short_form_has_something_of_each_kind(tools: Any) -> None:
         cases = known.cases(known.long_count)
         assert len(cases) == len(set(cases)) == known.long_count
         assert {case.kind for case in few(known)} == {case.kind for case in cases}
+
+
+def test_the_table_of_a_record_is_printed_for_people(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign, ledger = tools
+    entries = [
+        ledger.Entry(case, Outcome(case.seed != 1, "resumed equal" if case.seed != 1 else "differs"), 1.0, "abc")
+        for case in spread("drawn", ["a"], 3)
+    ]
+    record = tmp_path / "figures.json"
+    record.write_text(json.dumps(ledger.summary(entries, {"drawn": "Drawn"})))
+    monkeypatch.setattr(sys, "argv", ["campaign", "--markdown", str(record)])
+    campaign.main()
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| Drawn | 3 | 1 | 2 resumed equal, 1 differs | `tools/campaign drawn` |"
+    ]

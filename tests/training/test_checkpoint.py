@@ -18,6 +18,7 @@ from i2i.training.checkpoint import (
     TrainingState,
     checkpoint_folder,
     checkpoint_steps,
+    finish_replacements,
     load_checkpoint,
     load_newest_checkpoint,
     misfit_as_help,
@@ -327,9 +328,16 @@ def test_a_writer_killed_between_the_two_renames_loses_nothing(tmp_path: Path, m
     save_checkpoint(tmp_path, 1, state(1.0))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "rename", killed)
+        patch.setattr(checkpoint, "finish_replacements", lambda run_folder: None)  # who is killed tidies nothing up
         save_checkpoint(tmp_path, 1, state(2.0))
+    left = entries(tmp_path)
+    assert ".replaced-step_1" in left
     step, found = load_newest_checkpoint(tmp_path)
     assert step == 1 and value_in(found) in (1.0, 2.0)
+    # A run that somebody starts from, or that another process of the same training reads too, is left as it is.
+    assert (checkpoint_steps(tmp_path), entries(tmp_path)) == ([1], left)
+    finish_replacements(tmp_path)
+    assert load_checkpoint(tmp_path / "checkpoints" / "step_1") and ".replaced-step_1" not in entries(tmp_path)
 
 
 def test_a_whole_state_of_another_training_is_no_internal_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two processes that train together equal one with the joined batch, started as users start them."""
+"""Two processes that train together equal one with the joined batch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from tests.training.runs import (
     make_recipe,
     make_upscaling_recipe,
 )
+from tests.warm import AVAILABLE, warm_program
+
+needs_fork = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 STEPS = 4
 COMMON = [
@@ -41,20 +44,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_recipe(folder, make_pictures(folder / "pictures"))
 
 
-def start_two(*arguments: str | Path) -> subprocess.Popen[str]:
-    """`torchrun --nproc-per-node 2 -m i2i ...` on this machine."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "i2i",
-         *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-    )  # fmt: skip
-
-
 def state(run_folder: Path, step: int) -> dict[str, torch.Tensor]:
     return load_file(run_folder / "checkpoints" / f"step_{step}" / "state.safetensors")
 
 
+@needs_fork
 @pytest.mark.parametrize(
     "variant",
     [
@@ -70,6 +64,7 @@ def test_two_processes_equal_one(recipe: Path, tmp_path: Path, variant: list[str
     assert_two_equal_one(recipe, tmp_path, [*COMMON, *variant])
 
 
+@needs_fork
 @pytest.mark.parametrize(
     "variant",
     [
@@ -88,6 +83,7 @@ def test_two_processes_generate_as_one(tmp_path: Path, variant: list[str]) -> No
     assert_two_equal_one(make_generation_recipe(tmp_path), tmp_path, [*COMMON, *variant])
 
 
+@needs_fork
 @pytest.mark.parametrize(
     "variant",
     [
@@ -104,9 +100,8 @@ def assert_two_equal_one(recipe: Path, folder: Path, overrides: list[str]) -> No
     """Train both ways and compare everything that a checkpoint holds, and the numbers logged on the way."""
     train.start(str(recipe), overrides, out=folder / "one", quiet=True)
     sets = [argument for override in overrides for argument in ("--set", override)]
-    process = start_two("train", recipe, "--out", folder / "two", "--quiet", *sets)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
+    group = warm_program().run_group(["train", recipe, "--out", folder / "two", "--quiet", *sets], folder)
+    assert [process.exit_code for process in group] == [0, 0], "".join(process.stderr for process in group)
     one, two = state(folder / "one", STEPS), state(folder / "two", STEPS)
     assert one.keys() == two.keys()
     for name, tensor in one.items():
@@ -119,16 +114,24 @@ def assert_two_equal_one(recipe: Path, folder: Path, overrides: list[str]) -> No
                 assert joined["values"][name] == pytest.approx(value, rel=1e-8, abs=1e-10), name
 
 
+@needs_fork
 def test_a_batch_that_cannot_be_split_is_refused_by_name(recipe: Path, tmp_path: Path) -> None:
-    process = start_two("train", recipe, "--out", tmp_path / "run", "--set", "training.batch_size=3", "--quiet")
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "training.batch_size 3 cannot be split evenly" in output
+    words = ["train", recipe, "--out", tmp_path / "run", "--set", "training.batch_size=3", "--quiet"]
+    group = warm_program().run_group(words, tmp_path)
+    assert [process.exit_code for process in group] == [3, 3]
+    assert "training.batch_size 3 cannot be split evenly" in group[0].stderr
 
 
 def test_a_signal_to_one_process_stops_both_at_the_same_step(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start_two("train", recipe, "--out", out, "--set", "training.length.steps=100000")
+    words = ["train", str(recipe), "--out", str(out), "--set", "training.length.steps=100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "i2i", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
     deadline = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").stat().st_size:
         assert process.poll() is None and time.monotonic() < deadline

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from i2i.core.step import Losses, StepContext, Update
 from i2i.errors import ModelError
-from i2i.training.checkpoint import load_checkpoint, save_checkpoint
+from i2i.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from i2i.training.distributed import Processes
+from i2i.training.engine import Engine
+from i2i.training.precision import Precision
 from i2i.training.settings import NonfiniteSettings, TrainingSettings
 from tests.training.toys import Toy, assert_same_bits, both, tiny_cyclegan, train
 
@@ -76,3 +79,19 @@ def test_taking_weights_only_starts_everything_else_fresh() -> None:
         heir.pipeline.networks["judge"].state_dict()["weight"], donor.pipeline.networks["judge"].state_dict()["weight"]
     )
     assert heir.step == 0 and not heir.players["painter"].state()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_several_processes_split_no_batch_because_one_had_to(accumulate: int) -> None:
+    """Resumed by two processes, a training that ran out of memory on one would else give its pictures wrong draws."""
+    settings = TrainingSettings(batch_size=8, accumulate=accumulate)
+    alone, _ = train(Toy(both), settings)
+    state = alone.state()
+    split = TrainingState(state.tensors, {**state.counters, "micro_batches": 4})
+    for count, expected in ((1, 4), (2, accumulate)):
+        engine = Engine(
+            Toy(both), settings, Precision("fp64", torch.device("cpu")), images_per_epoch=10, seed=3,
+            processes=Processes(0, count),
+        )  # fmt: skip
+        engine.load_state(split)
+        assert engine.micro_batches == expected

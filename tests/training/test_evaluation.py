@@ -29,8 +29,10 @@ from i2i.inference.model_files.model_file import read_model_file
 from i2i.recipe import load_recipe
 from i2i.training import evaluation as evaluation_module
 from i2i.training import looks, loop
-from i2i.training.evaluation import remove_later_sheets
+from i2i.training.engine import Engine
+from i2i.training.evaluation import Evaluation, remove_later_sheets
 from i2i.training.run import Run
+from i2i.training.signals import StopRequest
 from i2i.training.tracking import read_metrics
 from tests.training.evaluating import evaluating
 from tests.training.runs import hash_of_state, make_generation_recipe, make_pictures, make_recipe, make_upscaling_recipe
@@ -337,6 +339,27 @@ class TestCutOff:
         assert losses == list(range(1, STEPS + 1))
         assert hash_of_state(out, STEPS) == hash_of_state(tmp_path / "whole", STEPS)
         assert train.start(None, [], resume=out, quiet=True).finished_before
+
+    def test_what_comes_after_it_is_left_for_later_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who stops a training waits for the evaluation alone, and nothing is recorded twice."""
+        asked = [*evaluating(tmp_path, metrics="fid", samples=2, every_steps=3), "training.validation.every_steps=3"]
+        recipe, out = translation(tmp_path), tmp_path / "cut"
+        train.start(recipe, [*asked, "training.length.steps=4"], out=tmp_path / "whole", quiet=True)
+
+        def interrupted(self: Evaluation, engine: Engine, stop: StopRequest) -> list[Any]:
+            signal.raise_signal(signal.SIGTERM)
+            raise InterruptedBySignal(stop.signal_number, "the evaluation was cut off")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Evaluation, "figures", interrupted)
+            with pytest.raises(InterruptedBySignal, match="stopped at step 3"):
+                train.start(recipe, [*asked, "training.length.steps=4"], out=out, quiet=True)
+        assert counters(out, 3)["owed"] == ["evaluation", "validation", "checkpoint"]
+        assert rows_of(out) == []
+        train.start(None, [], resume=out, quiet=True)
+        assert rows_of(out) == rows_of(tmp_path / "whole")
+        recorded = [json.loads(line)["values"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+        assert sum("validation/consistency" in values for values in recorded) == 2
 
     @pytest.mark.parametrize("resumed_without", [False, True])
     def test_due_at_the_step_of_a_signal_it_is_owed_too(

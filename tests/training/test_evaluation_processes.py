@@ -13,6 +13,7 @@ from i2i.commands import train
 from i2i.evaluation.passports.figures import read_sheets
 from tests.training.evaluating import evaluating
 from tests.training.runs import REPOSITORY, make_generation_recipe
+from tests.warm import AVAILABLE, warm_program
 
 # Next to no learning: both ways come to the same weights, whose sums would else differ in the last bit.
 STILL = [
@@ -32,7 +33,7 @@ def two_processes(*arguments: str | Path) -> str:
         capture_output=True,
         text=True,
         timeout=200,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
@@ -40,9 +41,12 @@ def two_processes(*arguments: str | Path) -> str:
 
 def train_by_two(recipe: Path, overrides: list[str], out: Path) -> None:
     sets = [argument for override in overrides for argument in ("--set", override)]
-    two_processes("-m", "i2i", "train", recipe, "--out", out, "--quiet", "--device", "cpu", *sets)
+    words = ["train", recipe, "--out", out, "--quiet", "--device", "cpu", *sets]
+    group = warm_program().run_group(words, out.parent)
+    assert [process.exit_code for process in group] == [0, 0], "".join(process.stderr for process in group)
 
 
+@pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 def test_two_processes_find_what_one_finds_and_train_as_without(tmp_path: Path) -> None:
     recipe = make_generation_recipe(tmp_path)
     # Three blocks of made pictures, one of real ones: neither process has as much to do as the other.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from i2i.cli import main
-from tests.training.runs import REPOSITORY, hash_of_state, i2i, make_pictures, make_recipe
+from tests.training.runs import hash_of_state, make_pictures, make_recipe
 
 SHORT = ["--set", "training.length.steps=3", "--quiet"]
 
@@ -65,49 +62,6 @@ def test_one_corrupt_picture_is_reported_and_skipped(tmp_path: Path, capsys: pyt
     assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--set", "training.length.steps=2"]) == 0
     assert "trainA_500.png" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").is_file()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits")
-def test_full_disk_leaves_the_previous_checkpoint_whole(recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    assert main(["train", str(recipe), "--out", str(out), *SHORT]) == 0
-    before = hash_of_state(out, 3)
-
-    def no_room_for_a_checkpoint() -> None:
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "i2i",
-            "train",
-            "--resume",
-            str(out),
-            "--quiet",
-            "--set",
-            "training.length.steps=6",
-            "--set",
-            "training.validation.every_epochs=null",
-            "--set",
-            "training.checkpoints.every_steps=1",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        preexec_fn=no_room_for_a_checkpoint,
-        timeout=200,
-        check=False,
-    )
-    assert result.returncode == 1, result.stderr
-    assert "checkpoint cannot be written" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step_3"]
-    assert hash_of_state(out, 3) == before
-    assert i2i("train", "--resume", out, "--set", "training.length.steps=6", "--quiet").returncode == 0
 
 
 def test_truncated_checkpoint_falls_back_to_the_one_before(

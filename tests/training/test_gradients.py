@@ -288,6 +288,46 @@ def test_losses_over_the_batch_keep_it_whole() -> None:
     )
 
 
+@pytest.fixture
+def with_reference() -> Iterator[None]:
+    """A discriminator that keeps two pictures of the first micro-batch."""
+    PIPELINES["reference"] = lambda: UnconditionalSettings(
+        generator=DCGANGeneratorSettings(latent=4, base_channels=2, normalization="none"),
+        discriminator=DCGANDiscriminatorSettings(base_channels=2, normalization="virtual", reference_rows=2),
+    ).build(SHAPE)
+    yield
+    del PIPELINES["reference"]
+
+
+@pytest.mark.usefixtures("with_reference")
+def test_a_reference_batch_is_not_split_before_it_is_chosen() -> None:
+    """Of 4 to 2, which it needs; going on to 1 ended in an internal error where now the memory is named."""
+    engine, pictures = engine_of("reference")
+    assert out_of_memory(engine, pictures) == (
+        "step 1: out of memory with micro-batches of 2, which cannot be split: the virtual batch norm in discriminator"
+        " takes 2 pictures of the first (try fewer reference_rows) - try training.activation_checkpointing: true or a"
+        " smaller training.batch_size or smaller crops"
+    )
+
+
+@pytest.mark.usefixtures("with_reference")
+def test_once_it_is_chosen_micro_batches_may_be_smaller() -> None:
+    engine, pictures = engine_of("reference")
+    plain, given = engine_of("reference")
+    for one, drawn in ((engine, pictures), (plain, given)):
+        one.take_step(drawn)
+    with calls_counted(engine, lambda call: call <= 2, MemoryError, "before"):
+        engine.take_step(pictures)
+    plain.take_step(given)
+    assert engine.micro_batches == 4
+    found, expected = engine.state().tensors, plain.state().tensors
+    assert_same_bits(
+        *({name: tensor for name, tensor in state.items() if "reference.inputs" in name} for state in (found, expected))
+    )
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10, msg=name)
+
+
 def test_several_processes_stay_in_step() -> None:
     engine, pictures = engine_of("cyclegan")
     engine.gradients.processes = Processes(0, 2)

@@ -11,6 +11,7 @@ from torch import nn
 
 from i2i.core.step import Losses, StepContext, Term, Update
 from i2i.errors import DeadLossError
+from i2i.training.checkpoint import TrainingState
 from i2i.training.loss_audit import LossAuditSettings
 from i2i.training.settings import TrainingSettings
 from tests.training.toys import PLAIN_DESCENT, Toy, assert_same_bits, copies, mean, tiny_cyclegan, train
@@ -85,6 +86,25 @@ def test_numbers_are_read_once_and_come_at_the_first_step_and_every_so_often() -
         engine.take_step(pictures)
         measured.append(bool(engine.audit.read()))
     assert measured == [True, False, True, False, False, True, False]
+
+
+def test_a_resumed_training_measures_when_one_that_was_not_cut_does() -> None:
+    """Not at its own first step: a gradient that has become exactly nothing by then would end it, and only it."""
+    settings = replace(EVERY_STEP, loss_audit=LossAuditSettings(every_steps=1000))
+    engine, pictures = train(painting(), settings)
+    engine.take_step(pictures)
+    state = engine.state()
+    assert state.counters["audited"] == ["paint"]
+    resumed, drawn = train(painting(dead="multiplied"), settings)
+    resumed.load_state(state)
+    resumed.take_step(drawn)
+    assert not resumed.audit.read()
+    assert resumed.state().counters == {**state.counters, "step": 2, "images": 2, "draws": {"a": 2, "b": 0}}
+    # A checkpoint of before does not say what was measured.
+    earlier = {name: value for name, value in state.counters.items() if name != "audited"}
+    resumed.load_state(TrainingState(state.tensors, earlier))
+    with pytest.raises(DeadLossError, match="pixels"):
+        resumed.take_step(drawn)
 
 
 def test_measuring_changes_no_bit() -> None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from i2i.commands import train
 from i2i.errors import InterruptedBySignal, ModelError, RecipeError, UsageError
+from i2i.training.distributed import Processes
 from i2i.training.tracking import read_metrics
-from tests.training.runs import REPOSITORY, hash_of_state, i2i, make_pictures, make_recipe
+from tests.training.runs import hash_of_state, make_pictures, make_recipe
 
 STEPS = 12
 
@@ -67,62 +63,6 @@ def test_looking_does_not_disturb(recipe: Path, tmp_path: Path) -> None:
     assert states[0].read_bytes() == states[1].read_bytes()
 
 
-def test_killed_at_random_moments_and_resumed_equals_uninterrupted(recipe: Path, tmp_path: Path) -> None:
-    expected = uninterrupted(recipe, tmp_path / "whole")
-    out, moments = tmp_path / "killed", random.Random(5)
-    command: list[str | Path] = ["train", recipe, "--out", out, "--quiet"]
-    kills = 0
-    while kills < 3:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "i2i", *map(str, command)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        )
-        wait_for_progress(out, process, moments)
-        process.kill()
-        kills += process.wait() == -signal.SIGKILL
-        if (out / "checkpoints").is_dir() and any(out.glob("checkpoints/step_*")):
-            command = ["train", "--resume", out, "--quiet"]
-        else:
-            command = ["train", recipe, "--out", out.with_name(f"killed-{kills}"), "--quiet"]
-            out = Path(str(command[3]))
-        if process.returncode == 0:
-            break
-    finished = i2i(*command)
-    assert finished.returncode == 0, finished.stderr
-    assert hash_of_state(out, STEPS) == expected
-
-
-def wait_for_progress(out: Path, process: subprocess.Popen[bytes], moments: random.Random) -> None:
-    """Until the run has written something new, and then a random while longer."""
-    before = (out / "metrics.jsonl").stat().st_size if (out / "metrics.jsonl").exists() else 0
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size > before:
-            break
-        time.sleep(0.01)
-    time.sleep(moments.uniform(0, 0.4))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_step_saves_and_exits_with_its_code(
-    recipe: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    out = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "i2i", "train", str(recipe), "--out", str(out), "--set", "training.length.steps=100000"],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_progress(out, process, random.Random(1))  # type: ignore[arg-type]
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
-    assert f"i2i train --resume {out}" in errors
-    assert "Traceback" not in errors
-    steps = sorted(int(path.name.removeprefix("step_")) for path in out.glob("checkpoints/step_*"))
-    assert steps[-1] == max(row["step"] for row in read_metrics(out))
-
-
 def test_interrupted_in_process_raises_with_the_step(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +77,20 @@ def test_interrupted_in_process_raises_with_the_step(
         train.start(str(recipe), [], out=tmp_path / "run", quiet=True)
     assert caught.value.exit_code == 130
     assert (tmp_path / "run" / "checkpoints" / "step_4").is_dir()
+
+
+def test_a_checkpoint_is_put_back_when_all_processes_have_read_it(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its replacement was cut off between two renames; one process must not rename what another is reading."""
+    out, seen = tmp_path / "run", []
+    train.start(str(recipe), ["training.length.steps=3"], out=out, quiet=True)
+    folder = out / "checkpoints" / "step_3"
+    aside = folder.rename(folder.with_name(".replaced-step_3"))
+    monkeypatch.setattr(Processes, "wait", lambda processes: seen.append((aside.exists(), folder.exists())))
+    train.start(None, ["training.length.steps=4"], resume=out, quiet=True)
+    assert seen[0] == (True, False) and len(seen) > 1
+    assert folder.is_dir() and not aside.exists()
 
 
 def test_metrics_of_the_latest_attempt_win(recipe: Path, tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from i2i.commands import train
 from i2i.errors import DivergedError
 from i2i.inference.model_files.model_file import read_model_file
+from i2i.training import engine as engine_module
 from i2i.training import evaluation as evaluation_module
 from i2i.training import recovery
 from i2i.training.checkpoint import checkpoint_steps
+from i2i.training.gradients import Gradients, StepUnderway, Work
+from i2i.training.late_numbers import LateNumbers
 from i2i.training.run import Best, Run
 from i2i.training.tracking import read_alarms, read_metrics
 from i2i.training.watchdog import Action, Verdict, Watchdog
@@ -95,6 +100,46 @@ def test_without_a_good_checkpoint_rollback_stops(tmp_path: Path) -> None:
     settings = ["training.watchdog.action=rollback", "training.checkpoints.every_steps=6"]
     with pytest.raises(DivergedError, match="no checkpoint from before step 5 is left"):
         train.start(recipe, settings, out=tmp_path / "run", quiet=True)
+
+
+@pytest.mark.usefixtures("failing")
+def test_after_a_rollback_the_model_of_the_run_is_that_of_its_newest_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever translates with the run before its next checkpoint, or after a kill, gets the failed model."""
+    go_back, run, seen = recovery.go_back, tmp_path / "run", []
+
+    def watched(*arguments: Any, **others: Any) -> None:
+        models = [run / "model.safetensors", run / "checkpoints" / "step_3" / "model.safetensors"]
+        before = models[0].read_bytes() == models[1].read_bytes()
+        go_back(*arguments, **others)
+        seen.append((before, models[0].read_bytes() == models[1].read_bytes(), checkpoint_steps(run)))
+
+    monkeypatch.setattr(recovery, "go_back", watched)
+    trained(tmp_path, "rollback")
+    assert seen == [(False, True, [3])]
+
+
+def test_a_last_step_that_is_not_finite_is_one_too_many_on_a_gpu_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the outcome of a step is read one step later, and after the last step there is none."""
+    monkeypatch.setattr(engine_module, "LateNumbers", lambda late_by: LateNumbers(late_by=1))
+    take, broken = Gradients.take, []
+
+    def breaking(self: Gradients, work: Work, step: StepUnderway, *others: Any) -> Tensor:
+        finite = take(self, work, step, *others)
+        if step.number < 12 or len(broken) == 2:
+            return finite
+        broken.append(work.update.name)
+        return torch.zeros_like(finite)
+
+    monkeypatch.setattr(Gradients, "take", breaking)
+    settings = ["training.nonfinite={tolerated_steps: 0, then: rollback}", "training.log_every_steps=5"]
+    finished = train.start(str(make_generation_recipe(tmp_path)), settings, out=tmp_path / "run", quiet=True)
+    counters = json.loads((tmp_path / "run" / "checkpoints" / "step_12" / "state.json").read_text())
+    assert len(broken) == 2 and finished.step == 12
+    assert (counters["rollbacks"], counters["nonfinite_streak"]) == (1, 0)
 
 
 # Evaluations at 2, 4 and 6, then back, and on to 12.

@@ -49,6 +49,9 @@ class Toy:
             for parameter in network.parameters():
                 nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
 
+    def phase_starts(self, batch_size: int) -> Sequence[int]:
+        return (0,)
+
     def updates(self, progress: Progress) -> Sequence[Update]:
         return self._script(self)
 

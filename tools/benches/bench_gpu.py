@@ -20,7 +20,7 @@ from typing import Any
 import bench_forward
 import bench_steps
 import torch
-from bench_turns import in_own_process
+from bench_turns import in_own_process, tried
 from our_training import our_step, with_precision
 
 from i2i.recipe import Recipe
@@ -64,20 +64,18 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = [row for row in bench_steps.ROWS if arguments.only is None or row.name in arguments.only]
     arguments.batch = None
     if "steps" in arguments.sections:
-        for row in chosen:
-            found = _tried(row.title, lambda row=row: bench_steps.measure([row], arguments), failed)
-            rows += found["rows"] if found else []
-            _raise(limits, found["limits"] if found else {})
+        found = bench_steps.measure(chosen, arguments)
+        rows, failed, limits = found["rows"], found["failed"], dict(found["limits"])
     if "memory" in arguments.sections:
         for row in chosen:
-            found = _tried(f"{row.title}, memory", lambda row=row: peak_memory(row, arguments), failed)
+            found = tried(f"{row.title}, memory", lambda row=row: peak_memory(row, arguments), failed)
             memory += [found] if found else []
     forward = None
     if "forward" in arguments.sections:
         given = argparse.Namespace(
             device=arguments.device, only=arguments.networks, rounds=arguments.rounds, warmup=arguments.warmup
         )
-        forward = _tried("forward", lambda: bench_forward.run(given), failed)
+        forward = tried("forward", lambda: bench_forward.run(given), failed)
         _raise(limits, forward["limits"] if forward else {})
     return {"rows": rows, "memory": memory, "forward": forward, "limits": limits, "failed": failed}
 
@@ -85,16 +83,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def _raise(limits: dict[str, float], more: Mapping[str, float]) -> None:
     for precision, rate in more.items():
         limits[precision] = max(rate, limits.get(precision, 0.0))
-
-
-def _tried(title: str, act: Callable[[], dict[str, Any]], failed: list[str]) -> dict[str, Any] | None:
-    """What `act` gives, or a line in `failed`."""
-    try:
-        return act()
-    except Exception as error:  # a row may fail in any way; the others are still worth having
-        failed.append(f"{title}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        print(f"left out: {failed[-1]}", file=sys.stderr, flush=True)
-        return None
 
 
 # Memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -26,6 +27,26 @@ def alternate(
             if turn >= warmup:
                 record.append(elapsed)
     return seconds
+
+
+def timed(action: Callable[[], None], counted: int, warmup: int) -> list[float]:
+    """Seconds of an action that has the machine to itself and waits for its device."""
+    seconds = []
+    for _ in range(warmup + counted):
+        started = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - started)
+    return seconds[warmup:]
+
+
+def tried(title: str, act: Callable[[], Any], failed: list[str]) -> Any | None:
+    """What `act` gives; None, and a line in `failed`, where it fails: other rows are still worth having."""
+    try:
+        return act()
+    except Exception as error:  # a row may fail in any way
+        failed.append(f"{title}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        print(f"left out: {failed[-1]}", file=sys.stderr, flush=True)
+        return None
 
 
 def now(device: torch.device) -> float:
@@ -55,7 +76,7 @@ def in_own_process(make: Callable[..., Callable[..., Any]], *arguments: Any) -> 
             ours.send(given)
             failure, result = ours.recv()
         except (EOFError, OSError) as error:
-            raise RuntimeError("the process that takes the step has ended") from error
+            raise RuntimeError("the process that does it has ended; was memory short?") from error
         if failure is not None:
             raise RuntimeError(failure)
         return result

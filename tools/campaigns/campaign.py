@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import soak
-from ledger import Entry, Ledger, summary, table
+from ledger import Entry, Ledger, markdown, summary, table
 
 from tests.reliability.cases import Case, Outcome, Scenario
 
@@ -62,7 +62,9 @@ def run_scenario(scenario: Scenario, count: int, ledger: Ledger, folder: Path) -
     waiting = [*ledger.missing(scenario.cases(count))]
     if not waiting:
         return
-    below, commit = folder / scenario.name, _commit()
+    commit = _commit()
+    # What cases are compared with is made by the program that is tried, not by an older one.
+    below = folder / scenario.name / commit
     scenario.make_ready(below)
     for number, case in enumerate(waiting, start=1):
         started = time.monotonic()
@@ -116,6 +118,7 @@ def main() -> None:
         "--resume", type=Path, metavar="FOLDER", help="go on with the campaign there, or begin it there"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="print the table of a FILE that --json wrote")
     parser.add_argument("--list", action="store_true", help="say what there is and do nothing")
     arguments = parser.parse_args()
     if sys.platform != "linux":
@@ -127,6 +130,9 @@ def main() -> None:
     chosen = [known[name] for name in arguments.scenario or known]
     if arguments.list:
         _list(chosen)
+        return
+    if arguments.markdown is not None:
+        print("\n".join(markdown(json.loads(arguments.markdown.read_text()))))
         return
     folder: Path = (arguments.resume or Path(tempfile.mkdtemp(prefix="i2i-campaign-"))).resolve()
     ledger = Ledger(folder)

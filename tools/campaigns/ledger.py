@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ class Ledger:
         return list(found.values())
 
     def missing(self, cases: Iterable[Case]) -> Iterator[Case]:
-        """Of these cases, those that are not settled yet."""
-        settled = {entry.case for entry in self.entries()}
+        """Of these cases, those that have not gone well yet: what went wrong is tried again."""
+        settled = {entry.case for entry in self.entries() if entry.outcome.ok}
         return (case for case in cases if case not in settled)
 
 
@@ -117,6 +117,16 @@ def summary(entries: Sequence[Entry], titles: dict[str, str]) -> dict[str, Any]:
             ],
         }
     return {"commits": list(dict.fromkeys(entry.commit for entry in entries)), "scenarios": scenarios}
+
+
+def markdown(figures: Mapping[str, Any]) -> list[str]:
+    """The table for people to read, from what `summary` gave."""
+    rows = [
+        f"| {values['title']} | {values['cases']:,} | {values['cases'] - values['ok']:,} |"
+        f" {', '.join(f'{count:,} {what}' for what, count in values['what'].items())} | `tools/campaign {name}` |"
+        for name, values in figures["scenarios"].items()
+    ]
+    return ["| what was done | cases | went wrong | what became of them | command |", "|---|---|---|---|---|", *rows]
 
 
 def _counts(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from i2i.core.cells import FewOutputsConv2d
 from i2i.core.generators.upscaling import (
     PReLU,
     cells_touched,
@@ -94,7 +95,7 @@ class SRResNet(nn.Module):
             normalization_layer(norm, width) if ends_in_norm else PReLU(),
         )
         self.up = nn.Sequential(*(ShuffleStage(width, factor, PReLU()) for factor in stage_factors(settings.scale)))
-        self.tail = nn.Conv2d(width, out_channels, kernel, padding=kernel // 2)
+        self.tail = FewOutputsConv2d(width, out_channels, kernel, padding=kernel // 2)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] to (N, out_channels, H scale, W scale)."""

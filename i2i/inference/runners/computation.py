@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from i2i.core.cells import CELL
 from i2i.inference.levels import pixels_of
 from i2i.inference.model_files.forms import Form
 from i2i.inference.model_files.model_bytes import ModelBytes
@@ -57,8 +58,16 @@ class Computation:
             ModelError: the weights are too large for one graph.
         """
         from i2i.inference.graphs import exported_program, onnx_model, recordable
+        from i2i.inference.runners.preparation import compute_by_cells
 
-        module = recordable(self.built(), self.entry_point)
+        network, entry_point = self.built(), self.entry_point
+        # A graph has no way to decide by a picture's size, so its cells must be whole at every one.
+        if (
+            isinstance(entry_point, PictureEntryPoint)
+            and entry_point.generator.size_multiple * entry_point.scale % CELL == 0
+        ):
+            compute_by_cells(network)
+        module = recordable(network, entry_point)
         return onnx_model(exported_program(module))
 
     @property

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from i2i.core.cells import CELL, FewOutputsConv2d, cell_kernel, gains_by_cells, whole_cells
 from i2i.core.generators.resnet import ResidualBlock
 from i2i.core.layers import BatchNorm, InstanceNorm, ReflectionPad, normalize_sample
 from i2i.inference.runtime import Precision, autocast_type
 
-_FEW_OUTPUTS = 4
-_CELL = 2
 # A padded map of 64 channels in bf16 at 1024 pixels has 136 MB.
 _MOST_BYTES = 2**28
 
@@ -38,6 +37,7 @@ def prepared(network: nn.Module, device: torch.device, precision: Precision) -> 
         if isinstance(part, nn.Sequential):
             _prepare_chain(part, uses, on_cpu=device.type == "cpu")
     if device.type == "cpu":
+        compute_by_cells(faster)
         _reuse_memory(faster, uses)
     if precision != "fp32":
         _convert_weights(faster, autocast_type(precision))
@@ -57,8 +57,15 @@ def _prepare_chain(chain: nn.Sequential, uses: Counter[int], *, on_cpu: bool) ->
                 chain[index + 1] = nn.Identity()
             elif on_cpu and type(following) is InstanceNorm and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 chain[index + 1] = OverwritingInstanceNorm(layer.out_channels, following.epsilon)
-        if on_cpu and isinstance(layer, nn.Conv2d) and _gains_by_cells(layer):
-            chain[index] = CellConvolution(layer)
+
+
+def compute_by_cells(network: nn.Module) -> None:
+    """Have convolutions with few outputs computed by cells, in place; those that other parts use too are left alone."""
+    uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    for part in list(network.modules()):
+        for name, layer in part.named_children():
+            if isinstance(layer, nn.Conv2d) and _is_plain(layer) and uses[id(layer)] == 1 and gains_by_cells(layer):
+                setattr(part, name, CellConvolution(layer))
 
 
 def _reuse_memory(network: nn.Module, uses: Counter[int]) -> None:
@@ -77,7 +84,7 @@ def _reuse_memory(network: nn.Module, uses: Counter[int]) -> None:
 
 def _is_plain(layer: nn.Module) -> bool:
     """Whether a layer is its weights and nothing else: no parametrization, no hook, no class of its own."""
-    return type(layer) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear) and not (
+    return type(layer) in (nn.Conv2d, FewOutputsConv2d, nn.ConvTranspose2d, nn.Linear) and not (
         layer._forward_hooks or layer._forward_pre_hooks
     )
 
@@ -184,47 +191,18 @@ class OverwritingInstanceNorm(nn.Module):
 
 
 class CellConvolution(nn.Module):
-    """A convolution of stride 1 that computes cells of 2 x 2 pixels, each as so many more outputs.
-
-    The kernel is that of the convolution at the four places in a cell, with zeros around: so the sums are the same, of
-    64 products in place of 49 at a kernel of 7, but four times as many at a time.
-    """
+    """A convolution of stride 1 computed by cells, whose kernel is laid out once."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
-        outputs, channels, height, width = layer.weight.shape
-        kernel = layer.weight.new_zeros(outputs, _CELL, _CELL, channels, height + _CELL - 1, width + _CELL - 1)
-        with torch.no_grad():
-            for down in range(_CELL):
-                for across in range(_CELL):
-                    kernel[:, down, across, :, down : down + height, across : across + width] = layer.weight
-        self.plain_weight = layer.weight
-        self.weight = nn.Parameter(kernel.flatten(0, 2).contiguous(memory_format=torch.channels_last))
-        self.plain_bias = layer.bias
-        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat_interleave(_CELL**2))
-        self.padding = layer.padding
+        self.plain = layer
+        kernel = cell_kernel(layer.weight.detach()).contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(kernel)
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat_interleave(CELL**2))
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to what the convolution gives."""
-        sides = [
-            side + 2 * int(padding) - kernel + 1
-            for side, padding, kernel in zip(images.shape[2:], self.padding, self.plain_weight.shape[2:], strict=True)
-        ]
-        if any(side % _CELL or side == 0 for side in sides):
-            return functional.conv2d(images, self.plain_weight, self.plain_bias, padding=self.padding)
-        cells = functional.conv2d(images, self.weight, self.bias, stride=_CELL, padding=self.padding)
-        return functional.pixel_shuffle(cells, _CELL)
-
-
-def _gains_by_cells(layer: nn.Conv2d) -> bool:
-    """Few outputs, out of many inputs: at 2 outputs of 2 inputs there is nothing to fill."""
-    return (
-        layer.out_channels <= _FEW_OUTPUTS
-        and layer.in_channels >= 16
-        and layer.stride == (1, 1)
-        and layer.dilation == (1, 1)
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-        and min(layer.kernel_size) >= 3
-    )
+        if not whole_cells(images, self.plain):
+            return self.plain(images)
+        cells = functional.conv2d(images, self.weight, self.bias, stride=CELL, padding=self.plain.padding)
+        return functional.pixel_shuffle(cells, CELL)

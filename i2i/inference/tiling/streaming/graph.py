@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from i2i.core.cells import FewOutputsConv2d
 from i2i.core.layers import BlurDown, BlurUp, Dropout, InstanceNorm, ReflectionPad
 from i2i.core.pixel_shuffle import ShuffleStage
 from i2i.inference.tiling.streaming.operations import (
@@ -120,7 +121,9 @@ class _Tracer(fx.Tracer):
         return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
-_LEAVES = (BlurDown, BlurUp, Dropout, InstanceNorm, ReflectionPad, ShuffleStage, nn.BatchNorm2d, nn.PReLU)
+_LEAVES = (
+    BlurDown, BlurUp, Dropout, FewOutputsConv2d, InstanceNorm, ReflectionPad, ShuffleStage, nn.BatchNorm2d, nn.PReLU,
+)  # fmt: skip
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid)
 _NOTHING = (nn.Identity, Dropout, nn.Dropout, nn.Dropout2d)
 

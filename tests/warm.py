@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 AVAILABLE = sys.platform == "linux"
 """Whether there are warm processes on this machine."""
 _MODULES = (
@@ -171,6 +171,22 @@ class WarmProgram:
         if running.wait(timeout_seconds) is None:
             running.kill()
         return running
+
+    def run_group(
+        self, arguments: Sequence[str | Path], cwd: Path, timeout_seconds: float = 120.0, processes: int = 2
+    ) -> list[Running]:
+        """The same call in processes that know each other as those that torchrun starts do; waits for all of them."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = str(server.getsockname()[1])
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+        started = [
+            self.start(arguments, cwd, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(processes)
+        ]
+        for running in started:
+            if running.wait(timeout_seconds) is None:
+                running.kill()
+        return started
 
     def listen(self, timeout_seconds: float) -> bool:
         """Take in what the server says next; False if it says nothing in that time."""
