@@ -49,6 +49,8 @@ class TestNewFolders:
 
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(run_folders, "datetime", Clock)
+        # When either of them looks, the other has not got as far as making it.
+        monkeypatch.setattr(Path, "exists", lambda path, **others: False)
         with claimed("cats", None) as first, claimed("cats", None) as second:
             assert [str(first), str(second)] == ["runs/cats-20300102-030405", "runs/cats-20300102-030405-2"]
         assert not [*tmp_path.rglob(LOCK_FILE)]
@@ -115,7 +117,7 @@ class TestHeldFolders:
         try:
             wait_for_checkpoint(out, living)
             resume = ["train", "--resume", str(out), "--device", "cpu", "--quiet"]
-            assert main(resume) == 2
+            assert main([*resume, "--set", "training.length.steps=1"]) == 2
             assert f"process {living.pid} on " in complaint(capsys)
         finally:
             living.kill()
