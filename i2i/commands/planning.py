@@ -54,11 +54,19 @@ def read_plan(recipe: str | None, overrides: list[str], resume: Path | None) -> 
         raise UsageError("--resume goes on with the run's own recipe: leave the recipe out, or change it with --set")
     kept = resume / RECIPE_FILE
     if not kept.is_file():
-        raise ModelError(f"{resume}: no run to resume here, it has no {RECIPE_FILE}")
+        raise ModelError(_why_no_run(resume))
     check_seal(kept)
     changed = load_recipe(kept, overrides)
     changes_on_resume(with_whole_paths(load_recipe(kept)), with_whole_paths(changed))
     return changed
+
+
+def _why_no_run(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"{folder}: no run to resume here, there is no such folder - name that of a run, such as runs/NAME"
+    within = sorted((path.parent for path in folder.glob(f"*/{RECIPE_FILE}")), key=lambda run: run.stat().st_mtime)
+    remedy = f"the newest run in there is {within[-1]}" if within else "name the folder of a run, such as runs/NAME"
+    return f"{folder}: no run to resume here, it has no {RECIPE_FILE} - {remedy}"
 
 
 def with_whole_paths(recipe: Recipe) -> Recipe:

@@ -45,7 +45,7 @@ from i2i.training.loop import fit
 from i2i.training.progress_bar import TrainingProgress
 from i2i.training.run import Run
 from i2i.training.run import resume as resume_run
-from i2i.training.tracking import Tracker, next_attempt, open_sinks
+from i2i.training.tracking import METRICS_FILE, Tracker, next_attempt, open_sinks
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ def _train(
         progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
     # Only now that nothing is known to speak against it: what cannot begin leaves no folder.
     folder = resume or _new_folder(recipe, out, processes, until_end)
+    if not resumed and (folder / METRICS_FILE).exists():
+        progress.message(f"{folder}: left before its first checkpoint, so it begins anew; the time spent counts")
     running = Run(
         engine=engine,
         data=data,

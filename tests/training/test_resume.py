@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -112,8 +113,20 @@ def test_resume_refuses_by_name_what_would_change_the_mathematics(recipe: Path, 
         train.start(str(recipe), [], resume=out, quiet=True)
     with pytest.raises(UsageError, match="holds a run already"):
         train.start(str(recipe), [], out=out, quiet=True)
-    with pytest.raises(ModelError, match="no run to resume"):
+    with pytest.raises(ModelError, match="no run to resume here, there is no such folder - name that of a run"):
         train.start(None, [], resume=tmp_path / "nowhere", quiet=True)
+    with pytest.raises(ModelError, match=f"it has no recipe.yaml - the newest run in there is {out}"):
+        train.start(None, [], resume=tmp_path, quiet=True)
+
+
+def test_what_was_left_before_its_first_checkpoint_begins_anew_and_says_so(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    train.start(str(recipe), ["training.length.steps=2"], out=out, quiet=True)
+    shutil.rmtree(out / "checkpoints")
+    train.start(str(recipe), ["training.length.steps=2"], out=out)
+    assert "left before its first checkpoint, so it begins anew" in capsys.readouterr().err
 
 
 def test_fine_tuning_starts_from_all_networks_of_a_run(recipe: Path, tmp_path: Path) -> None:
