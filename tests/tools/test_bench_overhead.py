@@ -6,10 +6,10 @@ import argparse
 import contextlib
 import importlib
 import json
-import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,50 +37,79 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_rates_of_a_record(bench: Any) -> None:
-    rows = [{"step": step, "wall_seconds": seconds} for step, seconds in ((1, 3.0), (4, 6.0), (31, 63.0))]
-    found = bench.rate_of_rows(rows)
+    rows = [{"step": step, "wall_seconds": seconds} for step, seconds in ((1, 3.0), (4, 6.0), (31, 83.0))]
+    found = bench.rate_of_rows(rows, stopped_seconds=20.0)
     assert found == {"whole_steps_per_minute": 30.0, "steps": 30, "seconds": 60.0, "seconds_to_first_step": 3.0}
     for few in ([], rows[:1], [rows[0], rows[0]]):
         with pytest.raises(SystemExit, match="no two steps"):
-            bench.rate_of_rows(few)
+            bench.rate_of_rows(few, 0.0)
 
 
-@contextlib.contextmanager
-def here(make: Any, *given: Any) -> Iterator[Any]:
-    yield make(*given)
-
-
-def test_a_whole_run(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[list[str]] = []
-
-    def train(command: list[str], **named: Any) -> Any:
-        seen.append(command)
-        words = command[command.index("train") :]
-        # By steps, for a test must not depend on the clock; and without a service's files.
-        assert "minutes: 0.25" in " ".join(words) and "tracking.wandb=offline" in words
-        steps = ["--set", "training.length={minutes: null, steps: 5}", "--set", "tracking.wandb=disabled"]
-        return SimpleNamespace(returncode=main([*words, *steps]), stderr="")
-
-    monkeypatch.setattr(bench, "subprocess", SimpleNamespace(run=train))
-    monkeypatch.setattr(bench, "in_own_process", here)
+def parsed(bench: Any, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     bench.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_a_whole_run(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @contextlib.contextmanager
+    def here(make: Any, *given: Any) -> Iterator[Any]:
+        yield make(*given)
+
+    def trained(command: list[str], folder: Path, take_turn: Any, arguments: argparse.Namespace) -> Any:
+        assert "tracking.wandb=offline" in command and command[-1] == "--set"
+        words = [*command[command.index("train") : -1], "--set", "tracking.wandb=disabled"]
+        # By steps, for a test must not depend on the clock.
+        assert main([*words, "--set", "training.length={minutes: null, steps: 5}"]) == 0
+        whole = {**bench.rate_of_rows(read_metrics(folder), 0.0), **bench.left_behind(folder)}
+        return whole, [take_turn(), take_turn()]
+
+    monkeypatch.setattr(bench, "in_turns", trained)
+    monkeypatch.setattr(bench, "in_own_process", here)
     changes = [word for change in TINY for word in ("--set", change)]
-    words = ["cyclegan_demo", "--minutes", "0.25", "--bare-seconds", "0", "--out", str(tmp_path / "run"), *changes]
-    result = bench.run(parser.parse_args(words))
+    result = bench.run(parsed(bench, "cyclegan_demo", "--bare-seconds", "0", "--out", str(tmp_path / "run"), *changes))
     assert json.loads(json.dumps(result)) == result
     (row,) = result["rows"]
     rows = read_metrics(tmp_path / "run")
     assert (rows[0]["step"], rows[-1]["step"]) == (1, 5)
     seconds = rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]
     assert row["whole_steps_per_minute"] == pytest.approx(60 * 4 / seconds)
-    bare = (row["bare_steps_per_minute_before"] + row["bare_steps_per_minute_after"]) / 2
-    assert row["share_of_bare_rate"] == pytest.approx(row["whole_steps_per_minute"] / bare)
-    assert row["share_lowest"] <= row["share_of_bare_rate"] <= row["share_highest"]
+    assert row["share_of_bare_rate"] == pytest.approx(row["whole_steps_per_minute"] / row["bare_steps_per_minute"])
+    assert row["bare_steps_per_minute_lowest"] <= row["bare_steps_per_minute"] <= row["bare_steps_per_minute_highest"]
     assert row["rows_written"] == len(rows) and row["sheets"] > 0 and row["checkpoints_kept"] == 1
-    assert len(seen) == 1
     assert f"{100 * row['share_of_bare_rate']:.1f} %" in "\n".join(bench.table(result))
+
+
+TRAINING = """
+import json, pathlib, sys, time
+assert "minutes: 0.01" in sys.argv[-1]
+out = pathlib.Path(sys.argv[1])
+for step in range(1, 41):
+    time.sleep(0.1)
+    with open(out / "metrics.jsonl", "a") as file:
+        row = {"attempt": 1, "step": step, "images": step, "epoch": 0, "wall_seconds": time.monotonic(), "values": {}}
+        file.write(json.dumps({**row, "time": "2026-01-01T00:00:00Z"}) + chr(10))
+"""
+
+
+def test_the_whole_stands_still_while_bare_steps_are_taken(bench: Any, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def take_turn() -> float:
+        before = len(read_metrics(tmp_path))
+        time.sleep(0.5)
+        seen.append((before, len(read_metrics(tmp_path))))
+        return 100.0 + len(seen)
+
+    arguments = parsed(bench, "x", "--minutes", "0.0166", "--turn-seconds", "0.25", "--bare-seconds", "0.1")
+    command = [sys.executable, "-c", TRAINING, str(tmp_path)]
+    whole, rates = bench.in_turns(command, tmp_path, take_turn, arguments)
+    assert rates == [101.0, 102.0] and whole["steps"] == 39
+    # A row may be on its way when the signal comes.
+    assert all(after <= before + 1 for before, after in seen)
+    rows = read_metrics(tmp_path)
+    assert rows[-1]["wall_seconds"] - rows[0]["wall_seconds"] - whole["seconds"] >= 1.0
 
 
 def test_bare_steps_are_those_of_the_recipe(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +128,14 @@ def test_bare_steps_are_those_of_the_recipe(bench: Any, monkeypatch: pytest.Monk
     assert engine.settings == recipe.training
 
 
-def test_a_training_that_fails(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(command: list[str], **named: Any) -> Any:
-        return subprocess.CompletedProcess(command, 3, "", "no pictures here")
-
-    monkeypatch.setattr(bench, "subprocess", SimpleNamespace(run=fail))
-    with pytest.raises(SystemExit, match="i2i train ended with 3: no pictures here"):
-        bench.whole_rate(tmp_path / "recipe.yaml", tmp_path / "run", "cpu", 1.0)
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import sys; print('no pictures here'); sys.exit(3)", "i2i train ended with 3: no pictures here"),
+        ("pass", "over before the first turn"),
+    ],
+)
+def test_a_training_that_fails(bench: Any, tmp_path: Path, program: str, message: str) -> None:
+    arguments = parsed(bench, "x", "--turn-seconds", "30")
+    with pytest.raises(SystemExit, match=message):
+        bench.in_turns([sys.executable, "-c", program], tmp_path, lambda: 1.0, arguments)
