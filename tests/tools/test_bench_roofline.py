@@ -177,7 +177,7 @@ def test_a_record_is_kept(
         (row,) = rows
         assert row.changes == ("data.crop_pixels=8", "data.resize_pixels=8") and arguments.steps == 2
         timed = tool("bench_turns").compare(row.title, [2.0, 4.0], [1.0, 1.0], "bf16")
-        return {"rows": [measured.rated(timed, 1000)], "limits": measured.limits}
+        return {"rows": [measured.rated(timed, 1000)], "limits": measured.limits, "failed": []}
 
     monkeypatch.setattr(steps, "measure", measure)
     file = tmp_path / "new" / "cyclegan.json"
@@ -188,7 +188,7 @@ def test_a_record_is_kept(
     assert "CycleGAN" in table and "of the limit" in table
     record = json.loads(file.read_text())
     assert [path.name for path in file.parent.iterdir()] == [file.name]
-    assert set(record) == {"bench", "rows", "limits", "environment"}
+    assert set(record) == {"bench", "rows", "limits", "failed", "environment"}
     assert record["bench"] == "cyclegan"
     assert record["limits"] == {"fp32": 200.0, "bf16": 800.0}
     (row,) = record["rows"]
@@ -225,6 +225,17 @@ def test_a_record_is_printed(tool: Any, monkeypatch: pytest.MonkeyPatch, capsys:
         assert printed["bench"] == verb
         assert printed["rows"] == [{"figure": 1.5}]
         assert set(printed["environment"]) >= ENVIRONMENT
+
+
+def test_what_was_left_out_ends_it_with_1(
+    tool: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool("bench_start"), "run", lambda arguments: {"rows": [], "failed": ["a row"]})
+    monkeypatch.setattr(tool("bench_start"), "table", lambda result: [])
+    monkeypatch.setattr(sys, "argv", ["bench.py", "start", "--json"])
+    with pytest.raises(SystemExit, match="1"):
+        tool("bench").main()
+    assert json.loads(capsys.readouterr().out)["failed"] == ["a row"]
 
 
 def test_without_a_verb_there_is_help(

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +98,8 @@ def main() -> None:
         return
     result = arguments.run(arguments)
     show(arguments, result, arguments.table(result))
+    if result.get("failed"):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
