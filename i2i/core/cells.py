@@ -34,10 +34,7 @@ class FewOutputsConv2d(nn.Conv2d):
         pays = min(self.kernel_size) >= _LEAST_KERNEL_IN_TRAINING and gains_by_cells(self)
         if is_recorded() or not on_cpu or not pays or not whole_cells(input, self):
             return super().forward(input)
-        kernel = cell_kernel(self.weight).contiguous(memory_format=torch.channels_last)
-        bias = None if self.bias is None else self.bias.repeat_interleave(CELL**2)
-        cells = functional.conv2d(input, kernel, bias, stride=CELL, padding=self.padding)
-        return functional.pixel_shuffle(cells, CELL)
+        return convolve_cells(input, *cell_weights(self), self)
 
 
 def gains_by_cells(layer: nn.Conv2d) -> bool:
@@ -61,6 +58,18 @@ def whole_cells(images: Tensor, layer: nn.Conv2d) -> bool:
         for side, padding, kernel in zip(images.shape[2:], layer.padding, layer.kernel_size, strict=True)
     ]
     return all(side > 0 and side % CELL == 0 for side in sides)
+
+
+def convolve_cells(images: Tensor, kernel: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
+    """What `layer` gives for images with `whole_cells`, from its `cell_weights`."""
+    cells = functional.conv2d(images, kernel, bias, stride=CELL, padding=layer.padding)
+    return functional.pixel_shuffle(cells, CELL)
+
+
+def cell_weights(layer: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    """Kernel and bias of the convolution that makes whole cells."""
+    kernel = cell_kernel(layer.weight).contiguous(memory_format=torch.channels_last)
+    return kernel, None if layer.bias is None else layer.bias.repeat_interleave(CELL**2)
 
 
 def cell_kernel(weight: Tensor) -> Tensor:

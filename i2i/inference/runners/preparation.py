@@ -13,10 +13,9 @@ from collections import Counter
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from i2i.core.cells import CELL, FewOutputsConv2d, cell_kernel, gains_by_cells, whole_cells
+from i2i.core.cells import FewOutputsConv2d, cell_weights, convolve_cells, gains_by_cells, whole_cells
 from i2i.core.generators.resnet import ResidualBlock
 from i2i.core.layers import BatchNorm, InstanceNorm, ReflectionPad, normalize_sample
 from i2i.inference.runtime import Precision, autocast_type
@@ -196,13 +195,12 @@ class CellConvolution(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.plain = layer
-        kernel = cell_kernel(layer.weight.detach()).contiguous(memory_format=torch.channels_last)
-        self.weight = nn.Parameter(kernel)
-        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat_interleave(CELL**2))
+        kernel, bias = cell_weights(layer)
+        self.weight = nn.Parameter(kernel.detach())
+        self.bias = None if bias is None else nn.Parameter(bias.detach())
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to what the convolution gives."""
         if not whole_cells(images, self.plain):
             return self.plain(images)
-        cells = functional.conv2d(images, self.weight, self.bias, stride=CELL, padding=self.plain.padding)
-        return functional.pixel_shuffle(cells, CELL)
+        return convolve_cells(images, self.weight, self.bias, self.plain)
