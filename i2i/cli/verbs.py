@@ -62,7 +62,10 @@ def train(
     ] = None,
     overrides: Overrides = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe and data, print what would happen.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Take a few steps, say what time and memory the whole needs, keep nothing."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE-TIME by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's seed.")] = None,
     device: Device = "auto",
@@ -148,7 +151,7 @@ def generate(
     context: typer.Context,
     model: Annotated[
         Path | None,
-        typer.Option("--model", "-m", help="As for translate; the newest run under runs/ by default."),
+        typer.Option("--model", "-m", help="As for translate; by default the newest run under runs/ that generates."),
     ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures to make; 100 by default.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; generated/MODEL by default.")] = None,

@@ -54,7 +54,7 @@ def run(
     Under ``torchrun`` the processes share the pictures; the first one does all the rest and speaks for all.
 
     Args:
-        model: None takes the newest run below ``runs/``.
+        model: None takes the newest run below ``runs/`` that generates.
         runner, trust: see `i2i.inference.load_model`.
 
     Raises:
@@ -72,7 +72,7 @@ def run(
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False, quiet=quiet or share.rank > 0)
     if model is None:
         model = newest_generator()
-        console.print(f"model {model} (the newest run)")
+        console.print(f"model {model} (the newest run that generates)")
     # Nothing is timed for "auto": engines differ in last bits, and a seed should mean the same pictures every time.
     loaded = LatentModel.load(model, device_of_this_process(device), precision, runner=runner, trust=trust)
     started = time.monotonic()

@@ -131,11 +131,11 @@ def refuse_words(words: Sequence[str], model: Path | None) -> None:
 
 
 def newest_generator() -> Path:
-    """The newest run below ``runs/``, by its model file, if it has a generator.
+    """The newest run below ``runs/``, by its model file, that makes pictures from noise; others are passed over.
 
     Raises:
-        UsageError: there is no run, or the newest one is of another kind.
-        ModelError: its model file cannot be read.
+        UsageError: there is no run, or none of that kind.
+        ModelError: the model file of one that was looked at cannot be read.
     """
     from i2i.inference.model_files.loading import read_any_metadata
     from i2i.inference.model_files.model_file import resolve_model
@@ -148,14 +148,14 @@ def newest_generator() -> Path:
             continue  # A run that has not saved a model yet, or no run at all.
     if not found:
         raise UsageError(f"no run with a model under {RUNS_FOLDER} - say which generator with --model")
+    for _, folder in sorted(found, reverse=True):
+        if read_any_metadata(folder).generates:
+            return folder
     newest = max(found)[1]
-    metadata = read_any_metadata(newest)
-    if not metadata.generates:
-        raise UsageError(
-            f"{newest}: the newest run has no generator, its model translates pictures ({metadata.description})"
-            " - say which generator with --model, or use i2i translate"
-        )
-    return newest
+    raise UsageError(
+        f"{newest}: the newest run, and no other under {RUNS_FOLDER}, makes pictures from noise; its model translates"
+        f" them ({read_any_metadata(newest).description}) - say which generator with --model, or use i2i translate"
+    )
 
 
 def parse_classes(text: str | None, model: LatentModel) -> tuple[int, ...]:

@@ -100,7 +100,7 @@ class TranslationProgress:
         places = [jobs[0].destination] if len(jobs) == 1 else plan.folders
         unknown = sum(outcome.message == UNKNOWN_MAKER for outcome in self.outcomes)
         there = f"there already; of {unknown} {UNKNOWN_MAKER}" if unknown else "there already"
-        parts = [f"{written} written to {', '.join(map(str, places))}"]
+        parts = [f"{written} written to {', '.join(map(str, places))}" if written else "none written"]
         parts += [f"{skipped} skipped ({there.replace('what made it', 'what made them')})"] if skipped else []
         parts += [f"{failed} failed"] if failed else []
         text = f"{', '.join(parts)} in {self.seconds:.1f} s ({self._rate()})"

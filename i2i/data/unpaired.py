@@ -69,7 +69,7 @@ def open_unpaired_folders(settings: UnpairedFoldersSettings, seed: int) -> DataS
     cache_folder = default_cache_folder() if settings.cache else None
     # Within a root that exists, fetching is no remedy: it leaves a folder that is there alone.
     fetch = settings.fetch if settings.root is None else None
-    names = {role: find_pictures(folder, fetch=fetch) for role, folder in folders.items()}
+    names = _find_all(folders, fetch)
     digests = {role: content_digests(folder, names[role], cache_folder) for role, folder in folders.items()}
     stores: dict[str, PictureStore] = {}
     report: list[str] = []
@@ -129,6 +129,20 @@ def _folders(settings: UnpairedFoldersSettings) -> dict[str, Path]:
     if settings.test_b is not None:
         folders["test_b"] = Path(settings.test_b)
     return {role: folder.expanduser() for role, folder in folders.items()}
+
+
+def _find_all(folders: Mapping[str, Path], fetch: str | None) -> dict[str, list[str]]:
+    """The pictures of each folder; of folders that are missing or empty, all are reported at once."""
+    names: dict[str, list[str]] = {}
+    mistakes: list[str] = []
+    for role, folder in folders.items():
+        try:
+            names[role] = find_pictures(folder, fetch=fetch)
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("\n".join(dict.fromkeys(mistakes)))
+    return names
 
 
 def _open_folder(

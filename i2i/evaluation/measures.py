@@ -15,6 +15,9 @@ Needs = Literal["features", "logits", "pixels", "counterparts"]
 made pictures beside their true counterparts, number by number."""
 
 
+D_PROBABILITY = "d_probability"
+"""What the discriminator makes of real and of made pictures: a metric for which only a training has the networks."""
+
 _DIGITS = 5
 
 
@@ -222,6 +225,11 @@ def parse_metrics(text: str | Sequence[str]) -> tuple[str, ...]:
     words = text.split(",") if isinstance(text, str) else list(text)
     names = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
     for name in names:
+        if name == D_PROBABILITY:
+            raise UsageError(
+                f"metric {name!r} asks the discriminator, which only a training has - put it into a recipe's"
+                " evaluate.metrics"
+            )
         if name not in METRICS:
             near = next(
                 (key for key, measure in METRICS.items() if name in {kind.name for kind in measure.figures}), None

@@ -7,16 +7,9 @@ from dataclasses import dataclass, field
 
 from i2i.core.losses.adversarial import CROSS_ENTROPY_KINDS
 from i2i.data.settings import DataSettings
-from i2i.evaluation.measures import METRICS
+from i2i.evaluation.measures import D_PROBABILITY, METRICS
 from i2i.pipelines import PipelineSettings, UnconditionalSettings
-from i2i.training.settings import (
-    D_PROBABILITY,
-    EvaluationSettings,
-    PrecisionName,
-    SpeedName,
-    TrainingSettings,
-    TrickName,
-)
+from i2i.training.settings import EvaluationSettings, PrecisionName, SpeedName, TrainingSettings, TrickName
 from i2i.training.tracking import TrackingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")

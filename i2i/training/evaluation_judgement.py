@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from i2i.evaluation.features.blocks import PICTURES_PER_BLOCK, Share
+from i2i.evaluation.measures import D_PROBABILITY
 from i2i.evaluation.passports.figures import Figure, Passport
 from i2i.evaluation.pictures.sources import PictureSource
 from i2i.inference.levels import floats_of
 from i2i.inference.runtime import numerics
 from i2i.training.distributed import Collect
 from i2i.training.evaluation_sets import Comparison
-from i2i.training.settings import D_PROBABILITY
 
 _SIDES = {"real": "D(real)", "fake": "D(made)"}
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from i2i.core.ramp import CosineRamp, bounds
 from i2i.evaluation.features.opening import TORCHSCRIPT, split_spec
-from i2i.evaluation.measures import FigureKind, figure_names, kind_of, parse_metrics
+from i2i.evaluation.measures import D_PROBABILITY, FigureKind, figure_names, kind_of, parse_metrics
 from i2i.training.loss_audit import LossAuditSettings
 from i2i.training.schedule import ConstantSchedule, ScheduleSettings
 from i2i.training.watchdog import WatchdogSettings
@@ -122,10 +122,6 @@ class ValidationSettings:
     def __post_init__(self) -> None:
         _refuse_below(self, 0, "every_epochs", "every_steps", "every_minutes", inclusive=False)
         _refuse_below(self, 0, "pictures")
-
-
-D_PROBABILITY = "d_probability"
-"""What the discriminator makes of real and of made pictures: a metric for which only a training has the networks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,16 +179,25 @@ class TestModel:
             os.utime(path, (1e9 - age, 1e9 - age))
         (tmp_path / "runs" / "just_begun").mkdir()
         assert generate("-n", 1) == 0
-        assert f"model {Path('runs/new')} (the newest run)" in capsys.readouterr().err
+        assert f"model {Path('runs/new')} (the newest run that generates)" in capsys.readouterr().err
         assert contents(Path("generated/new"))
 
-    def test_a_newest_run_that_translates_is_a_usage_error(
+    def test_a_newer_run_that_translates_is_passed_over(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_constant_model(tmp_path / "runs" / "horses" / "model.safetensors", {"AtoB": (1, 2, 3)})
+        path = write_generator(tmp_path / "runs" / "digits" / "model.safetensors", MLP)
+        os.utime(path, (1e9, 1e9))
+        assert generate("-n", 1) == 0
+        assert f"model {Path('runs/digits')} (the newest run that generates)" in capsys.readouterr().err
+
+    def test_runs_that_only_translate_are_a_usage_error(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_constant_model(tmp_path / "runs" / "horses" / "model.safetensors", {"AtoB": (1, 2, 3)})
         assert generate() == 2
         line = the_error(capsys)
-        assert "horses: the newest run has no generator, its model translates pictures" in line
+        assert "horses: the newest run, and no other under runs, makes pictures from noise; its model" in line
         assert "--model" in line and "i2i translate" in line
 
     @pytest.mark.parametrize("there", [True, False])

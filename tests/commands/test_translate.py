@@ -157,7 +157,7 @@ def test_a_second_run_skips_what_is_there(
     arguments = ("--model", model, folder, "-o", tmp_path / "out", "--skip-existing")
     assert translate(*arguments) == 0
     assert translate(*arguments) == 0
-    assert "0 written to" in (last := capsys.readouterr().err.splitlines()[-1])
+    assert "none written, " in (last := capsys.readouterr().err.splitlines()[-1])
     assert "5 skipped (there already) in" in last
 
 

@@ -166,6 +166,12 @@ def test_if_no_picture_is_good_the_folder_is_named(root: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_both_missing_folders_are_reported_at_once(tmp_path: Path) -> None:
+    settings = UnpairedFoldersSettings(a=str(tmp_path / "summer"), b=str(tmp_path / "winter"))
+    with pytest.raises(DataError, match=r"summer: no such folder.*\n.*winter: no such folder"):
+        open_streams(settings, seed=0)
+
+
 def test_a_missing_published_set_is_an_error_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"horse2zebra: no such folder - get it with: i2i data fetch horse2zebra --to "):
         open_streams(_settings(tmp_path / "horse2zebra", fetch="horse2zebra"), seed=0)

@@ -19,6 +19,10 @@ def test_metrics_are_named_in_a_list() -> None:
     [
         ("fid,kdi", "'kdi' is unknown, did you mean 'kid'.* there are fid, kid"),
         ("recall", "did you mean 'pr'"),
+        (
+            "d_probability",
+            "only a training has - put it into a recipe's evaluate.metrics",
+        ),
         ("", "no metric is named - there are fid"),
         ("zzzzzzz", "'zzzzzzz' is unknown - there are"),
     ],

@@ -163,7 +163,7 @@ class FigureSheet:
                 f"{path}: cannot be read ({error.strerror or error}) - give a file of `i2i evaluate -o FILE`"
             ) from error
         except ValueError as error:
-            raise DataError(f"{path}: not a JSON file ({one_line(error)}) - evaluate again") from error
+            raise DataError(f"{path}: not a JSON file - give one that `i2i evaluate -o FILE` wrote") from error
         try:
             return cls.from_json(content)
         except DataError as error:

@@ -112,6 +112,9 @@ def test_what_is_no_sheet_is_refused_in_one_line(text: str, message: str, tmp_pa
     with pytest.raises(DataError, match=message) as caught:
         FigureSheet.read(tmp_path / "sheet.json")
     assert str(caught.value).startswith(f"{tmp_path / 'sheet.json'}: ") and "\n" not in str(caught.value)
+    (tmp_path / "model.safetensors").write_bytes(b"\x89\xff\x00")
+    with pytest.raises(DataError, match=r"model\.safetensors: not a JSON file - give one that `i2i evaluate -o"):
+        FigureSheet.read(tmp_path / "model.safetensors")
     with pytest.raises(DataError, match=r"nothing\.json: cannot be read"):
         FigureSheet.read(tmp_path / "nothing.json")
 
