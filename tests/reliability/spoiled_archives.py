@@ -144,4 +144,4 @@ def until_the_data_are_open() -> Iterator[None]:
         yield
 
 
-SCENARIOS = (Scenario(name=_NAME, title="spoiled archives", long_count=3_000, cases=_cases, run=_run),)
+SCENARIOS = (Scenario(name=_NAME, title="Spoiled archives", long_count=3_000, cases=_cases, run=_run),)

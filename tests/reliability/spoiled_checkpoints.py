@@ -202,5 +202,5 @@ def _prepare(folder: Path) -> None:
 
 
 SCENARIOS = (
-    Scenario(name=_NAME, title="spoiled checkpoints", long_count=500, cases=_cases, run=_run, prepare=_prepare),
+    Scenario(name=_NAME, title="Spoiled checkpoints", long_count=500, cases=_cases, run=_run, prepare=_prepare),
 )

@@ -114,5 +114,5 @@ def _prepare(folder: Path) -> None:
 
 
 SCENARIOS = (
-    Scenario(name=_NAME, title="spoiled model files", long_count=3_500, cases=_cases, run=_run, prepare=_prepare),
+    Scenario(name=_NAME, title="Spoiled model files", long_count=3_500, cases=_cases, run=_run, prepare=_prepare),
 )

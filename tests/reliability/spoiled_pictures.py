@@ -116,5 +116,5 @@ def _prepare(folder: Path) -> None:
 
 
 SCENARIOS = (
-    Scenario(name=_NAME, title="spoiled pictures", long_count=9_000, cases=_cases, run=_run, prepare=_prepare),
+    Scenario(name=_NAME, title="Spoiled pictures", long_count=9_000, cases=_cases, run=_run, prepare=_prepare),
 )

@@ -67,4 +67,4 @@ def until_the_recipe_is_read() -> Iterator[None]:
         yield
 
 
-SCENARIOS = (Scenario(name=_NAME, title="spoiled recipes", long_count=4_000, cases=_cases, run=_run),)
+SCENARIOS = (Scenario(name=_NAME, title="Spoiled recipes", long_count=4_000, cases=_cases, run=_run),)

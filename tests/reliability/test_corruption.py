@@ -12,24 +12,19 @@ from i2i.errors import RecipeError
 from i2i.recipe import check_seal, seal
 from i2i.training.tracking import next_attempt, read_metrics
 from tests.reliability.cases import Case, few
-from tests.reliability.corruption import CORRUPTION
+from tests.reliability.corruption import SCENARIOS
+from tests.reliability.short_form import assert_well
 from tests.warm import AVAILABLE
+
+(SCENARIO,) = SCENARIOS
 
 needs_processes = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corruption")
-    CORRUPTION.make_ready(folder)
-    return folder
-
-
 @needs_processes
-@pytest.mark.parametrize("case", few(CORRUPTION)[::2] + few(CORRUPTION)[3::4], ids=str)
+@pytest.mark.parametrize("case", few(SCENARIO)[::2] + few(SCENARIO)[3::4], ids=str)
 def test_damaged_and_resumed(case: Case, place: Path) -> None:
-    outcome = CORRUPTION.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, case, place)
 
 
 def flip(content: bytes, bit: int) -> bytes:

@@ -6,39 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, few
-from tests.reliability.full_disks import FULL_DISKS
+from tests.reliability.cases import Case, few
+from tests.reliability.full_disks import SCENARIOS
+from tests.reliability.short_form import assert_well
 from tests.warm import AVAILABLE
+
+(SCENARIO,) = SCENARIOS
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("full_disks")
-    FULL_DISKS.make_ready(folder)
-    return folder
-
-
 QUICK = [
     case
-    for case in few(FULL_DISKS)
+    for case in few(SCENARIO)
     if case.kind.endswith("full at a write") or (case.kind.endswith("disk") and not case.kind.startswith("train"))
 ]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_refused_and_done_again(case: Case, place: Path) -> None:
-    assert_well(case, place)
+    assert_well(SCENARIO, case, place)
 
 
 @pytest.mark.parametrize("trouble", ["limited file size", "small disk", "read-only disk"])
 def test_trainings_of_one_pipeline_in_every_trouble(trouble: str, place: Path) -> None:
-    assert_well(Case(FULL_DISKS.name, f"train unconditional, {trouble}", 0), place)
-
-
-def assert_well(case: Case, place: Path) -> None:
-    outcome = FULL_DISKS.settle(case, place)
-    if outcome.what == NOT_POSSIBLE_HERE:
-        pytest.skip("needs the right to mount")
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, Case(SCENARIO.name, f"train unconditional, {trouble}", 0), place)

@@ -9,24 +9,19 @@ import pytest
 
 from i2i.files import TEMPORARY, atomic_path, remove_leftovers
 from tests.reliability.cases import Case, few, prepared_of
-from tests.reliability.killing import KILLING
+from tests.reliability.killing import SCENARIOS
+from tests.reliability.short_form import assert_well
 from tests.reliability.undisturbed import STEPS, differences, go_on, train
 from tests.warm import AVAILABLE, Hook
+
+(SCENARIO,) = SCENARIOS
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("killing")
-    KILLING.make_ready(folder)
-    return folder
-
-
-@pytest.mark.parametrize("case", few(KILLING), ids=str)
+@pytest.mark.parametrize("case", few(SCENARIO), ids=str)
 def test_killed_and_resumed(case: Case, place: Path) -> None:
-    outcome = KILLING.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, case, place)
 
 
 def number_of(place: Path, name: str, beginning: str, last: bool = False) -> int:

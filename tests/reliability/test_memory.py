@@ -9,20 +9,13 @@ import pytest
 from tests import warm
 from tests.reliability.cases import Case, few
 from tests.reliability.memory import SCENARIOS
+from tests.reliability.short_form import assert_well
 
-(MEMORY,) = SCENARIOS
+(SCENARIO,) = SCENARIOS
 
 pytestmark = pytest.mark.skipif(not warm.AVAILABLE, reason="needs processes that fork")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("memory")
-    MEMORY.make_ready(folder)
-    return folder
-
-
-@pytest.mark.parametrize("case", few(MEMORY), ids=str)
+@pytest.mark.parametrize("case", few(SCENARIO), ids=str)
 def test_nothing_is_lost(case: Case, place: Path) -> None:
-    outcome = MEMORY.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, case, place)

@@ -8,17 +8,18 @@ import pytest
 
 from i2i.cli.failures import report_failure
 from tests.reliability.cases import Case, few
-from tests.reliability.ranks import RANKS
+from tests.reliability.ranks import SCENARIOS
+from tests.reliability.short_form import assert_well
 from tests.warm import AVAILABLE
+
+(SCENARIO,) = SCENARIOS
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not AVAILABLE, reason="looks for processes in /proc")
-@pytest.mark.parametrize("case", few(RANKS, kinds=["rank 1, restarted by torchrun"]), ids=str)
-def test_restarted(case: Case, tmp_path: Path) -> None:
-    RANKS.make_ready(tmp_path)
-    outcome = RANKS.settle(case, tmp_path)
-    assert outcome.ok, outcome
+@pytest.mark.parametrize("case", few(SCENARIO, kinds=["rank 1, restarted by torchrun"]), ids=str)
+def test_restarted(case: Case, place: Path) -> None:
+    assert_well(SCENARIO, case, place)
 
 
 def test_a_lost_process_is_no_internal_error(

@@ -9,25 +9,20 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.cases import Case, few, prepared_of
-from tests.reliability.signals import STOPPING
+from tests.reliability.short_form import assert_well
+from tests.reliability.signals import SCENARIOS
 from tests.reliability.undisturbed import STEPS, arguments_of, cache_in, differences, go_on
 from tests.warm import AVAILABLE, Hook, warm_program
+
+(SCENARIO,) = SCENARIOS
 
 KINDS = ["cyclegan, SIGTERM", "unconditional, SIGINT", "srgan, SIGTERM", "cyclegan, SIGINT twice"]
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("signals")
-    STOPPING.make_ready(folder)
-    return folder
-
-
-@pytest.mark.parametrize("case", few(STOPPING, kinds=KINDS), ids=str)
+@pytest.mark.parametrize("case", few(SCENARIO, kinds=KINDS), ids=str)
 def test_stopped_and_resumed(case: Case, place: Path) -> None:
-    outcome = STOPPING.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, case, place)
 
 
 def signal_at_last_step(number: int) -> None:

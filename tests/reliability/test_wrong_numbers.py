@@ -8,29 +8,22 @@ import pytest
 
 from tests import warm
 from tests.reliability.cases import Case, few
+from tests.reliability.short_form import assert_well
 from tests.reliability.wrong_numbers import NETWORKS, SCENARIOS, SPANS, expected
 
-(NUMBERS,) = SCENARIOS
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("numbers")
-    NUMBERS.make_ready(folder)
-    return folder
+(SCENARIO,) = SCENARIOS
 
 
 # Among them a training that is to go back before its first checkpoint, which once spoke of a resume that nobody asked
 # for, with the exit code of a damaged model.
 @pytest.mark.skipif(not warm.AVAILABLE, reason="needs processes that fork")
-@pytest.mark.parametrize("case", few(NUMBERS), ids=str)
+@pytest.mark.parametrize("case", few(SCENARIO), ids=str)
 def test_what_is_broken_is_skipped_and_never_written(case: Case, place: Path) -> None:
-    outcome = NUMBERS.settle(case, place)
-    assert outcome.ok, outcome
+    assert_well(SCENARIO, case, place)
 
 
 def test_the_short_form_meets_every_network_and_every_span() -> None:
-    numbers = range(len(few(NUMBERS)))
+    numbers = range(len(few(SCENARIO)))
     assert {number % len(SPANS) for number in numbers} == {*range(len(SPANS))}
     assert len({NETWORKS[number % len(NETWORKS)][0] for number in numbers}) == 4
 
