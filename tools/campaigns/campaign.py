@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,8 @@ def main() -> None:
     if arguments.markdown is not None:
         print("\n".join(markdown(json.loads(arguments.markdown.read_text()))))
         return
+    # Asked to stop, it ends by an exception, and a case takes what it has started with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     folder: Path = (arguments.resume or Path(tempfile.mkdtemp(prefix="i2i-campaign-"))).resolve()
     ledger = Ledger(folder)
     print(f"results: {folder} (stopped, it goes on with --resume {folder})", file=sys.stderr)
