@@ -7,12 +7,15 @@ reader (or a resumed run) sees either the old file or the new one, never a part.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from i2i.errors import StorageError
@@ -43,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path), suffix=path.suffix)
         temporary = Path(name)
         os.close(handle)
         yield temporary
@@ -58,7 +61,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            # A file system that has just become read-only must not hide what is said about it above.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -86,11 +91,12 @@ def remove_leftovers(folder: Path) -> None:
 
 def remove_leftovers_of(path: Path) -> None:
     """Remove what killed writers of the file at `path` left beside it; nobody may be writing it now."""
-    for leftover in [*path.parent.glob(f"{glob.escape(_prefix(path))}*")]:
+    for leftover in [*path.parent.glob(f"{glob.escape(temporary_prefix(path))}*")]:
         _remove(leftover)
 
 
-def _prefix(path: Path) -> str:
+def temporary_prefix(path: Path) -> str:
+    """What the names of unfinished files and folders begin with that are to become the one at `path`."""
     return f"{TEMPORARY}{path.stem[:_NAME_CHARACTERS]}-"
 
 
@@ -115,7 +121,30 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading, but no pipe or device: a stranger's folder can hold one, and reading it may never end.
+
+    Raises:
+        OSError: it cannot be opened, or is something else than a file.
+    """
+    # Opening a pipe that nobody writes into waits for a writer, unless it is asked not to.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "a pipe or a device in place of a file", str(path))
+
+
+def read_regular(path: Path) -> bytes:
+    """What is in the file at `path`; raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    """SHA-256 of a file's bytes as 64 hexadecimal digits; raises as `open_regular`."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,8 +30,8 @@ def report_failure(error: BaseException) -> int:
             return 141
         case _ if hasattr(error, "format_message"):  # typer's usage errors, whose class moved between versions
             path = getattr(getattr(error, "ctx", None), "command_path", "i2i")
-            # Some versions let a word of pydantic through.
-            said = error.format_message().replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
+            # Some versions let a word of pydantic through; choices come a line each.
+            said = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")  # type: ignore[attr-defined]
             _complain(f"{said} - see {path} --help")
             return 2
         case _ if _is_out_of_memory(error):

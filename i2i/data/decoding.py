@@ -29,6 +29,7 @@ from i2i.data.headers import (
     read_header,
 )
 from i2i.errors import DataError
+from i2i.files import read_regular
 
 __all__ = ["DEFAULT_MAX_PIXELS", "PictureHeader", "check_pixels", "decode_rgb8", "decode_rgb8_bytes", "read_header"]
 
@@ -43,7 +44,7 @@ def decode_rgb8(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
         DataError: unreadable, damaged, of an unsupported kind, or of more than `max_pixels` pixels.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be opened: {error.strerror or error} - check the file and its permissions"

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 from i2i.data.archive_names import check_archive_names
 from i2i.data.cache import default_cache_folder
 from i2i.data.folders import find_pictures
 from i2i.errors import DataError, StorageError
-from i2i.files import sha256_of_file
+from i2i.files import remove_leftovers_of, sha256_of_file, temporary_prefix
 
 _BLOCK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30.0
@@ -243,7 +243,7 @@ def _continue_download(entry: PublishedFile, part: Path, progress: Progress | No
         )
         present = present if resumed else 0
         with part.open("ab" if resumed else "wb") as file:
-            while block := response.read(_BLOCK_BYTES):
+            while block := _next_block(response):
                 present += len(block)
                 if present > entry.archive_bytes:
                     raise DataError(
@@ -253,6 +253,14 @@ def _continue_download(entry: PublishedFile, part: Path, progress: Progress | No
                 file.write(block)
                 if progress is not None:
                     progress(present)
+
+
+def _next_block(response: BinaryIO) -> bytes:
+    try:
+        return response.read(_BLOCK_BYTES)
+    except OSError as error:
+        # Of the connection, whatever its class: that of a file that cannot be written is another trouble.
+        raise urllib.error.URLError(error) from error
 
 
 def _verify(entry: PublishedFile, archive: Path, remedy: str, *, remove: bool = False) -> None:
@@ -270,7 +278,8 @@ def _verify(entry: PublishedFile, archive: Path, remedy: str, *, remove: bool = 
 
 def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:
     """Unpack beside `folder`, check, and rename into place."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+    remove_leftovers_of(folder)  # of an earlier one that was killed
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=temporary_prefix(folder)) as temporary:
         try:
             with zipfile.ZipFile(archive) as opened:
                 for member in _safe_members(entry, opened, archive):

@@ -12,6 +12,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from i2i.data.plausibility import most_pixels, most_png_pixels, most_webp_pixels
 from i2i.errors import DataError
+from i2i.files import open_regular
 
 DEFAULT_MAX_PIXELS = 200_000_000
 """Pictures with more pixels than this are refused from their header; a 70 KB PNG can unfold to gigabytes."""
@@ -67,7 +68,7 @@ def read_header(path: Path) -> PictureHeader:
         DataError: the file cannot be opened, or is no JPEG, PNG, WebP, BMP or TIFF.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return parse_header(file, path)
     except OSError as error:
         raise DataError(

@@ -20,7 +20,9 @@ _JPEG_PIXELS_A_BYTE = 512
 _VP8_PIXELS_A_BYTE = 2048
 # Without loss it takes a byte for 25,000 such pixels and its decoder fills the whole before it misses anything, so
 # that a large picture that is nearly all of one colour is given up with the damaged ones.
-_VP8L_PIXELS_A_BYTE, _VP8L_PIXELS_WITHOUT_QUESTION = 4096, 2**24
+_VP8L_PIXELS_A_BYTE, _PIXELS_WITHOUT_QUESTION = 4096, 2**24
+# Runs of one colour in two bytes; a file may also skip as many pixels as it likes, which no program writes.
+_BMP_RUN_PIXELS_A_BYTE = 128
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -33,7 +35,7 @@ def most_png_pixels(start: bytes, length: int) -> float | None:
 def most_webp_pixels(kind: bytes, length: int) -> float:
     """By the name of the first chunk that holds pixels."""
     if kind == b"VP8L":
-        return _VP8L_PIXELS_A_BYTE * length + _VP8L_PIXELS_WITHOUT_QUESTION
+        return _VP8L_PIXELS_A_BYTE * length + _PIXELS_WITHOUT_QUESTION
     return _VP8_PIXELS_A_BYTE * length
 
 
@@ -41,8 +43,10 @@ def most_pixels(picture: ImageFile.ImageFile, length: int) -> float | None:
     """Of a JPEG, BMP or TIFF file that Pillow has opened; None without a bound."""
     if picture.format == "JPEG":
         return _JPEG_PIXELS_A_BYTE * length
+    if picture.format == "BMP":
+        return _most_bmp_pixels(picture, length)
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return None  # BMP: rows may be packed by skipping; Pillow reads them one by one
+        return None
     compression = picture.tag_v2.get(259, 1)
     if compression == _TIFF_JPEG:
         return _JPEG_PIXELS_A_BYTE * length
@@ -52,3 +56,10 @@ def most_pixels(picture: ImageFile.ImageFile, length: int) -> float | None:
     samples = picture.tag_v2.get(258, 1)
     # Of one sample: colours may be stored for every other pixel only.
     return length * 8 * unfolding / max(1, max(samples) if isinstance(samples, tuple) else int(samples))
+
+
+def _most_bmp_pixels(picture: ImageFile.ImageFile, length: int) -> float:
+    tile = picture.tile[0]
+    if tile.codec_name == "raw" and isinstance(tile.args, tuple):
+        return picture.width * length / int(tile.args[1])  # pixels of a row, bytes of a row
+    return _BMP_RUN_PIXELS_A_BYTE * length + _PIXELS_WITHOUT_QUESTION

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i.errors import RecipeError
+from i2i.files import read_regular
 from i2i.recipe.settings import Recipe
 
 # How long, how often looked at, how logged: none of it enters the mathematics of a step.
@@ -45,7 +46,7 @@ def check_seal(path: Path) -> None:
         RecipeError: it was damaged or edited.
     """
     try:
-        line, _, rest = path.read_bytes().partition(b"\n")
+        line, _, rest = read_regular(path).partition(b"\n")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     if line.startswith(b"#") and line != f"{_SEAL}{hashlib.sha256(rest).hexdigest()}".encode():

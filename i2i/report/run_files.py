@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from i2i.evaluation.passports.figures import FigureSheet, read_sheets
+from i2i.files import read_regular
 from i2i.training.checkpoint import checkpoint_folder, checkpoint_steps
 from i2i.training.tracking import METRICS_FILE, read_alarms, read_metrics
 
@@ -105,7 +106,7 @@ def run_end(run_folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, fl
 def _newest_counters(run_folder: Path) -> dict[str, float] | None:
     for step in reversed(checkpoint_steps(run_folder)):
         try:
-            content = json.loads((checkpoint_folder(run_folder, step) / "state.json").read_text())
+            content = json.loads(read_regular(checkpoint_folder(run_folder, step) / "state.json"))
             known = ("step", "images", "epoch", "wall_seconds")
             counters = {name: float(content[name]) for name in known if content.get(name) is not None}
         except (OSError, ValueError, TypeError, AttributeError):
@@ -117,7 +118,7 @@ def _newest_counters(run_folder: Path) -> dict[str, float] | None:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular(path).decode("utf-8", errors="replace")
     except OSError:
         return ""
 

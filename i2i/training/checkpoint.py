@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2i.errors import ModelError, StorageError, one_line
-from i2i.files import TEMPORARY, flush_to_disk, remove_leftovers, sha256_of_file
+from i2i.files import TEMPORARY, flush_to_disk, read_regular, remove_leftovers, sha256_of_file
 from i2i.inference.runtime import is_out_of_memory
 
 FORMAT_VERSION = 1
@@ -90,7 +90,7 @@ def load_checkpoint(folder: Path) -> TrainingState:
         ModelError: it is incomplete, damaged, or of a newer version.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = json.loads(read_regular(folder / _MANIFEST))
         if manifest["format_version"] > FORMAT_VERSION:
             raise ModelError(f"{folder}: checkpoint format {manifest['format_version']} - install a newer i2i")
         for name in (_TENSORS, _COUNTERS):
@@ -99,7 +99,7 @@ def load_checkpoint(folder: Path) -> TrainingState:
                 "sha256"
             ]:
                 raise ModelError(f"{folder}: {name} does not match its checksum, the checkpoint is damaged")
-        return TrainingState(load_file(folder / _TENSORS), json.loads((folder / _COUNTERS).read_text()))
+        return TrainingState(load_file(folder / _TENSORS), json.loads(read_regular(folder / _COUNTERS)))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a whole checkpoint ({type(error).__name__})") from error
 

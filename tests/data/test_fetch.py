@@ -251,6 +251,25 @@ def test_a_full_disk_is_said_to_be_full(site: _Site, tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.zip"]
 
 
+def test_a_line_that_becomes_unreachable_is_no_full_disk(
+    site: _Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(response: object, amount: int) -> bytes:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr("http.client.HTTPResponse.read", unreachable)
+    with pytest.raises(DataError, match=r"cannot be downloaded \(\[Errno 113\] No route to host.* to go on"):
+        fetch_set(site.entry(), tmp_path)
+
+
+def test_what_a_killed_fetch_left_unpacked_is_removed(site: _Site, tmp_path: Path) -> None:
+    left = tmp_path / ".writing-tiny-abc"
+    (left / "tiny" / "trainA").mkdir(parents=True)
+    (left / "tiny" / "trainA" / "0.jpg").write_bytes(b"half")
+    _assert_fetched(fetch_set(site.entry(), tmp_path), tmp_path)
+    assert not left.exists()
+
+
 def test_the_catalogue_says_what_was_published() -> None:
     entry = CATALOGUE["horse2zebra"]
     assert re.fullmatch("[0-9a-f]{64}", entry.sha256)

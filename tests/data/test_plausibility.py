@@ -61,6 +61,7 @@ def test_the_flattest_pictures_pass(format: str, options: dict[str, Any], mode: 
         ("png", {}, 16, np.dtype(">u4")),
         ("tiff", {}, None, None),
         ("tiff", {"compression": "tiff_lzw"}, None, None),
+        ("bmp", {}, 18, np.dtype("<i4")),
         ("webp", {"lossless": True}, 21, None),
         ("webp", {"quality": 50}, 26, np.dtype("<u2")),
     ],
@@ -93,6 +94,12 @@ def test_a_jpeg_that_claims_a_hundred_times_its_blocks_is_refused() -> None:
     content[place + 5 : place + 9] = (12_000).to_bytes(2, "big") + (16_000).to_bytes(2, "big")
     with pytest.raises(DataError, match="more than so short a file can hold"):
         check_pixels(header_of(bytes(content)), Path("x"), 10**9)
+
+
+def test_a_bmp_packed_in_runs_may_be_large_but_not_without_measure() -> None:
+    content = bytearray(encoded(FLAT.resize((64, 48)).convert("L"), "bmp"))
+    content[30:34] = (1).to_bytes(4, "little")  # RLE8
+    assert header_of(bytes(content)).most_pixels == 128 * len(content) + 2**24
 
 
 def test_a_canvas_must_be_as_large_as_its_picture() -> None:

@@ -3,7 +3,8 @@
     python network.py FOLDER      writes FOLDER/said.json: exit code and messages of each command
 
 The processes that it starts write what they look for into FOLDER/attempts, by a `sitecustomize` that Python loads by
-itself. Started without a network, everything must go all the same.
+itself. What is no Python (engines, the service of Weights & Biases) is seen by the system's own count of packets that
+it could send nowhere. Started without a network, everything must go all the same.
 """
 
 from __future__ import annotations
@@ -59,6 +60,19 @@ training: {length: {minutes: null, steps: 2}, workers: 1}
 """
 
 
+EXPORTS = {"onnx": ".onnx", "torchscript": ".torchscript", "pt2": ".pt2", "openvino": ".xml"}
+
+
+def unrouted() -> int:
+    """How many packets this network namespace could send nowhere since it was made."""
+    count = 0
+    for line in Path("/proc/self/net/snmp6").read_text().splitlines():
+        name, number = line.split()
+        count += int(number) if name == "Ip6OutNoRoutes" else 0
+    names, numbers = [line for line in Path("/proc/self/net/snmp").read_text().splitlines() if line.startswith("Ip:")]
+    return count + int(dict(zip(names.split(), numbers.split(), strict=True))["OutNoRoutes"])
+
+
 def commands(folder: Path) -> list[list[str | Path]]:
     """Calls in their order; each leaves what later ones need."""
     run, model, picture = folder / "run", folder / "run" / "model.safetensors", folder / "pictures" / "0.png"
@@ -78,8 +92,14 @@ def commands(folder: Path) -> list[list[str | Path]]:
         ["evaluate", "--model", folder / "upscaler.safetensors", "--hr", picture, "-o", scores, "--device", "cpu"],
         ["compare", scores, scores],
         ["convert", folder / "foreign.pth", "-o", folder / "converted.safetensors"],
-        ["export", "--model", model, "--to", "onnx", "-o", folder / "x.onnx"],
-        ["translate", "--model", folder / "x.onnx", picture, "-o", folder / "out2", "--device", "cpu"],
+        *(
+            call
+            for form, suffix in EXPORTS.items()
+            for call in (
+                ["export", "--model", model, "--to", form, "-o", folder / f"x{suffix}"],
+                ["translate", "--model", folder / f"x{suffix}", picture, "-o", folder / form, "--device", "cpu"],
+            )
+        ),
         ["demo", "--minutes", "0.01", "--out", folder / "demo", "--device", "cpu", "--quiet"],
     ]
 
@@ -117,6 +137,7 @@ def run_all(folder: Path) -> None:
     make_inputs(folder)
     demo.RECIPE = str(folder / "tiny.yaml")  # its own draws 800 pictures first
     said: list[dict[str, object]] = []
+    before = unrouted()
     for arguments in commands(folder):
         out, error = io.StringIO(), io.StringIO()
         words: Sequence[str] = [*map(str, arguments)]
@@ -126,7 +147,7 @@ def run_all(folder: Path) -> None:
         seconds = round(time.monotonic() - started, 2)
         told = {"stdout": out.getvalue(), "stderr": error.getvalue(), "seconds": seconds}
         said.append({"command": " ".join(words), "code": code, **told})
-    (folder / SAID).write_text(json.dumps(said, indent=1))
+    (folder / SAID).write_text(json.dumps({"calls": said, "unrouted": unrouted() - before}, indent=1))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ def _cut_off() -> list[str] | None:
     return None
 
 
+needs_cut_off = pytest.mark.skipif(_cut_off() is None, reason="no network namespace can be made here")
+
+
 def _environment(folder: Path) -> dict[str, str]:
     watching = folder / "watching"
     watching.mkdir()
@@ -54,8 +57,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@needs_cut_off
 def test_every_command_works_without_a_network(done: Path) -> None:
-    said = json.loads((done / network.SAID).read_text())
+    said = json.loads((done / network.SAID).read_text())["calls"]
     assert len(said) == len(network.commands(done))
     failed = [one for one in said if one["code"] != 0]
     assert not failed, failed
@@ -67,6 +71,11 @@ def test_nothing_looks_for_one(done: Path) -> None:
     assert not attempts.exists(), attempts.read_text()
 
 
+@needs_cut_off
+def test_nor_does_anything_that_is_no_python(done: Path) -> None:
+    assert json.loads((done / network.SAID).read_text())["unrouted"] == 0
+
+
 def test_the_watch_sees_what_looks_for_a_network(tmp_path: Path) -> None:
     program = "import urllib.request; urllib.request.urlopen('http://192.0.2.1/', timeout=1)"
     command = [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program!r}])"]
@@ -75,11 +84,16 @@ def test_the_watch_sees_what_looks_for_a_network(tmp_path: Path) -> None:
     assert "192.0.2.1" in (tmp_path / network.ATTEMPTS).read_text()
 
 
-@pytest.mark.skipif(_cut_off() is None, reason="no network namespace can be made here")
-def test_there_is_no_network_in_there() -> None:
-    program = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
-    ended = subprocess.run([*(_cut_off() or []), sys.executable, "-c", program], capture_output=True, text=True)
-    assert "unreachable" in ended.stderr
+@needs_cut_off
+def test_there_is_no_network_in_there_and_who_tries_is_counted() -> None:
+    program = (
+        "import socket; from tests.reliability.network import unrouted\n"
+        "try: socket.create_connection(('192.0.2.1', 9), 1)\n"
+        "except OSError as error: print(unrouted(), error)"
+    )
+    command = [*(_cut_off() or []), sys.executable, "-c", program]
+    ended = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("1 ") and "unreachable" in ended.stdout
 
 
 @pytest.mark.parametrize("name", [*CATALOGUE, *PUBLISHED_WEIGHTS])

@@ -54,6 +54,21 @@ def test_a_slow_leak_is_growth(soak: Any) -> None:
     assert result["growth"]["megabytes"]["percent"] == pytest.approx(4, abs=0.3)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_single_jump_is_growth(soak: Any, share: float) -> None:
+    values = np.full(720, 1000.0)
+    values[int(720 * share) :] = 1100
+    result = soak.result_of(samples(soak, values))
+    assert not result["flat"] and result["growth"]["megabytes"]["jump_percent"] == pytest.approx(10)
+
+
+def test_a_process_that_is_lost_is_not_flat(soak: Any) -> None:
+    flat = samples(soak, np.full(300, 1000.0))
+    assert soak.result_of(flat)["flat"]
+    fewer = [dataclasses.replace(one, processes=4) if one.seconds > 2000 else one for one in flat]
+    assert not soak.result_of(fewer)["flat"]
+
+
 def test_the_longest_attempt_counts(soak: Any) -> None:
     flat, short = samples(soak, np.full(300, 1000.0)), samples(soak, np.linspace(1000, 2000, 100), attempt=2)
     result = soak.result_of([*flat, *short])
@@ -135,4 +150,5 @@ def test_a_second_call_goes_on_where_the_first_one_was_cut_off(
     attempts = {sample.attempt for sample in soak.read_samples(folder)}
     assert attempts == {1, 2}
     assert "--resume" in (folder / "training.log").read_text()
+    assert (result["checkpoints"], result["evaluations"]) == (1, 0)
     assert result == json.loads((folder / "soak.json").read_text())

@@ -44,7 +44,7 @@ def test_a_stopped_campaign_goes_on_where_it_was(tools: Any, tmp_path: Path) -> 
         file.write('{"scenario": "dra')  # as a kill in the middle of a line would leave it
     campaign.run_scenario(scenario(run), 6, ledger.Ledger(tmp_path), tmp_path)
     assert done == ["a-0", "b-0", "a-1", "a-1", "b-1", "a-2", "b-2"]
-    entries = ledger.Ledger(tmp_path).entries()
+    entries = ledger.Ledger(tmp_path).entries(campaign.commit_of_program())
     assert [str(entry.case) for entry in entries] == ["a-0", "b-0", "a-1", "b-1", "a-2", "b-2"]
     figures = ledger.summary(entries, {})["scenarios"]["drawn"]["figures"]["megabytes"]
     assert (figures["smallest"], figures["largest"]) == (1.0, 7.0)
@@ -61,7 +61,7 @@ def test_what_went_wrong_is_told_and_its_folder_stays(tools: Any, tmp_path: Path
         return Outcome(case.seed == 0, "resumed equal" if case.seed == 0 else "differs", "one byte")
 
     campaign.run_scenario(scenario(run), 4, ledger.Ledger(tmp_path), tmp_path)
-    entries = ledger.Ledger(tmp_path).entries()
+    entries = ledger.Ledger(tmp_path).entries(campaign.commit_of_program())
     assert [(str(entry.case), entry.outcome.ok) for entry in entries] == [
         ("a-0", True), ("b-0", False), ("a-1", False), ("b-1", False)
     ]  # fmt: skip
@@ -75,7 +75,23 @@ def test_what_went_wrong_is_told_and_its_folder_stays(tools: Any, tmp_path: Path
     assert (values["cases"], values["ok"], len(values["wrong"])) == (4, 1, 3)
     campaign.run_scenario(again, 4, ledger.Ledger(tmp_path), tmp_path)
     assert [str(case) for case in tried_again] == ["b-0", "a-1", "b-1"]
-    assert all(entry.outcome.ok for entry in ledger.Ledger(tmp_path).entries())
+    entries = ledger.Ledger(tmp_path).entries(campaign.commit_of_program())
+    assert all(entry.outcome.ok for entry in entries)
+    # What went well only at the second time is not forgotten.
+    figures = ledger.summary(entries, {"drawn": "Drawn"})
+    assert figures["scenarios"]["drawn"]["ok_only_later"] == 3
+    assert ledger.markdown(figures)[2].startswith("| Drawn | 4 | 3 |")
+
+
+def test_results_of_another_program_do_not_count(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, ledger = tools
+    tried: list[Case] = []
+    drawn = scenario(lambda case, folder: tried.append(case) or Outcome(True, "done"))
+    for commit in ("old", "old", "new"):
+        monkeypatch.setattr(campaign, "commit_of_program", lambda commit=commit: commit)
+        campaign.run_scenario(drawn, 2, ledger.Ledger(tmp_path), tmp_path)
+    assert [str(case) for case in tried] == ["a-0", "b-0", "a-0", "b-0"]
+    assert {entry.commit for entry in ledger.Ledger(tmp_path).entries("new")} == {"new"}
 
 
 def test_randomness_follows_from_the_case_alone() -> None:

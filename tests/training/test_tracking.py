@@ -169,6 +169,41 @@ def test_damage_in_the_middle_costs_one_row_and_is_said(tmp_path: Path, caplog: 
     assert "metrics.jsonl:2" in caplog.text
 
 
+def test_a_changed_digit_costs_the_row(tmp_path: Path) -> None:
+    """Otherwise one flipped bit could make a run of an hour believe that it has lasted for a day."""
+    tracker = Tracker(tmp_path)
+    for step in (1, 2, 3):
+        tracker.log(row(step))
+    tracker.finish()
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    kept = {row["step"]: row for row in read_metrics(path)}
+    for bit in range(8 * len(lines[0]), 8 * (len(lines[0]) + len(lines[1]) - 1)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        found = {row["step"]: row for row in read_metrics(path)}
+        assert {1, 3} <= found.keys() <= {1, 2, 3}, bit
+        # Where no more than the name of the checksum was hit, the row is there, and as it was.
+        assert all(found[step].items() >= kept[step].items() for step in found), bit
+
+
+def test_rows_without_a_checksum_are_of_older_runs(tmp_path: Path) -> None:
+    row = '{"attempt":1,"step":7,"images":2,"epoch":0.5,"wall_seconds":1.0,"time":"","values":{"a":1.0}}\n'
+    (tmp_path / "metrics.jsonl").write_text(row)
+    (found,) = read_metrics(tmp_path)
+    assert found["step"] == 7 and found["values"] == {"a": 1.0}
+
+
+def test_an_end_nested_without_measure_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("[" * 100_000)
+    tracker = Tracker(tmp_path)
+    tracker.log(row(1))
+    tracker.finish()
+    assert [found["step"] for found in read_metrics(tmp_path)] == [1]
+
+
 def test_no_file_gives_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == []
     assert next_attempt(tmp_path) == 1

@@ -60,10 +60,10 @@ def known_scenarios() -> dict[str, Scenario]:
 
 def run_scenario(scenario: Scenario, count: int, ledger: Ledger, folder: Path) -> None:
     """Settle the cases that the ledger lacks."""
-    waiting = [*ledger.missing(scenario.cases(count))]
+    commit = commit_of_program()
+    waiting = [*ledger.missing(scenario.cases(count), commit)]
     if not waiting:
         return
-    commit = _commit()
     # What cases are compared with is made by the program that is tried, not by an older one.
     below = folder / scenario.name / commit
     scenario.make_ready(below)
@@ -83,11 +83,15 @@ def _settle(scenario: Scenario, case: Case, folder: Path) -> Outcome:
         return Outcome(False, "campaign failed", "".join(traceback.format_exception(error))[-1500:])
 
 
-def _commit() -> str:
+def commit_of_program() -> str:
+    """The last commit that changed the program; "+" behind it says that its files have been changed since."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "i2i") else "")
+    return (git("log", "-1", "--format=%h", "--", "i2i") or "unknown") + (
+        "+" if git("status", "--porcelain", "i2i") else ""
+    )
 
 
 def _isolate(folder: Path) -> None:
@@ -143,7 +147,8 @@ def main() -> None:
     _isolate(folder)
     for scenario in chosen:
         run_scenario(scenario, arguments.count or scenario.long_count, ledger, folder)
-    entries, titles = ledger.entries(), {scenario.name: scenario.title for scenario in known.values()}
+    entries = ledger.entries(commit_of_program())
+    titles = {scenario.name: scenario.title for scenario in known.values()}
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(summary(entries, titles), indent=1) + "\n")
     print("\n".join(table(entries, titles)))

@@ -23,7 +23,9 @@ class Entry:
     outcome: Outcome
     seconds: float
     commit: str
-    """Of the program that was tried; with "+" behind it if its files had been changed."""
+    """The last one that changed the program; with "+" behind it if its files had been changed since."""
+    failed_before: int = 0
+    """How often the same case of the same program has gone wrong before: one that went well at last still counts."""
 
 
 class Ledger:
@@ -49,20 +51,23 @@ class Ledger:
         finally:
             os.close(descriptor)
 
-    def entries(self) -> list[Entry]:
-        """All results in the order they came; of a case that was tried again, the last."""
+    def entries(self, commit: str) -> list[Entry]:
+        """All results of that program in the order they came; of a case that was tried again, the last."""
         found: dict[Case, Entry] = {}
         for line in self._path.read_text().splitlines() if self._path.exists() else ():
             values = json.loads(line)
+            if values["commit"] != commit:
+                continue
             case = Case(values["scenario"], values["kind"], values["seed"])
             outcome = Outcome(values["ok"], values["what"], values["detail"], values["figures"])
-            found.pop(case, None)
-            found[case] = Entry(case, outcome, values["seconds"], values["commit"])
+            before = found.pop(case, None)
+            failed = 0 if before is None else before.failed_before + (not before.outcome.ok)
+            found[case] = Entry(case, outcome, values["seconds"], commit, failed)
         return list(found.values())
 
-    def missing(self, cases: Iterable[Case]) -> Iterator[Case]:
-        """Of these cases, those that have not gone well yet: what went wrong is tried again."""
-        settled = {entry.case for entry in self.entries() if entry.outcome.ok}
+    def missing(self, cases: Iterable[Case], commit: str) -> Iterator[Case]:
+        """Of these cases, those that have not gone well yet with that program: what went wrong is tried again."""
+        settled = {entry.case for entry in self.entries(commit) if entry.outcome.ok}
         return (case for case in cases if case not in settled)
 
 
@@ -94,10 +99,15 @@ def table(entries: Sequence[Entry], titles: dict[str, str]) -> list[str]:
 
 def _row(kind: str, width: int, entries: Sequence[Entry]) -> str:
     ends = Counter(entry.outcome.what for entry in entries)
-    said = ", ".join(f"{number:,} {what}" for what, number in ends.most_common())
+    said = ", ".join(f"{number:,} {what}" for what, number in ends.most_common()) + _failed_first(entries)
     seconds = sum(entry.seconds for entry in entries)
     well = sum(entry.outcome.ok for entry in entries)
     return f"  {kind:<{width}} {len(entries):>7,} {well:>7,} {seconds:>9,.0f}  {said}"
+
+
+def _failed_first(entries: Sequence[Entry]) -> str:
+    number = sum(entry.outcome.ok and entry.failed_before > 0 for entry in entries)
+    return f" ({number:,} of these after going wrong first)" if number else ""
 
 
 def summary(entries: Sequence[Entry], titles: dict[str, str]) -> dict[str, Any]:
@@ -122,7 +132,8 @@ def summary(entries: Sequence[Entry], titles: dict[str, str]) -> dict[str, Any]:
 def markdown(figures: Mapping[str, Any]) -> list[str]:
     """The table for people to read, from what `summary` gave."""
     rows = [
-        f"| {values['title']} | {values['cases']:,} | {values['cases'] - values['ok']:,} |"
+        f"| {values['title']} | {values['cases']:,} |"
+        f" {values['cases'] - values['ok'] + values['ok_only_later']:,} |"
         f" {', '.join(f'{count:,} {what}' for what, count in values['what'].items())} | `tools/campaign {name}` |"
         for name, values in figures["scenarios"].items()
     ]
@@ -137,6 +148,7 @@ def _counts(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "cases": len(entries),
         "ok": sum(entry.outcome.ok for entry in entries),
+        "ok_only_later": sum(entry.outcome.ok and entry.failed_before > 0 for entry in entries),
         "seconds": round(sum(entry.seconds for entry in entries), 1),
         "what": dict(Counter(entry.outcome.what for entry in entries).most_common()),
         "figures": {

@@ -8,6 +8,8 @@ a line goes to samples.jsonl of the folder. A second call on the same folder goe
 
 Growth is measured between the end of the warm-up, the first fifth, and the end. The line through the samples is that of
 Theil and Sen (the median of all slopes between two samples), which the teeth of evaluations and checkpoints don't bend.
+It hardly sees a single jump either, so the medians of the first and the last fifth of the samples are compared too.
+Processes must not become fewer, and there must have been evaluations.
 
 Time in which the training is stopped by a signal (SIGSTOP) is not counted.
 """
@@ -93,6 +95,13 @@ class Growth:
     end: float
     """Both of the fitted line."""
     percent: float
+    jump_percent: float
+    """Between the medians of the first and the last fifth of the samples."""
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it stayed where it was, or fell."""
+        return max(self.percent, self.jump_percent) < HIGHEST_GROWTH_PERCENT
 
 
 def growth_of(seconds: Sequence[float], values: Sequence[float]) -> Growth:
@@ -108,7 +117,14 @@ def growth_of(seconds: Sequence[float], values: Sequence[float]) -> Growth:
     slope = float(np.median((heights[second] - heights[first]) / (times[second] - times[first])))
     offset = float(np.median(heights - slope * times))
     start, end = (offset + slope * float(moment) for moment in (times[0], times[-1]))
-    return Growth(start=start, end=end, percent=100.0 * (end - start) / start if start else 0.0)
+    fifth = math.ceil(len(heights) / 5)
+    first_median, last_median = (float(np.median(part)) for part in (heights[:fifth], heights[-fifth:]))
+    jump = _percent(first_median, last_median)
+    return Growth(start=start, end=end, percent=_percent(start, end), jump_percent=jump)
+
+
+def _percent(start: float, end: float) -> float:
+    return 100.0 * (end - start) / start if start else math.copysign(math.inf, end) if end else 0.0
 
 
 def result_of(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -121,14 +137,14 @@ def result_of(samples: Sequence[Sample]) -> dict[str, Any]:
         return {"minutes": lengths.get(attempt, 0.0) / 60, "samples": len(counted), "growth": {}}
     names = [*FLAT, "run_files", "run_megabytes"]
     seconds = [sample.seconds for sample in counted]
-    growth = {name: asdict(growth_of(seconds, [getattr(sample, name) for sample in counted])) for name in names}
+    growth = {name: growth_of(seconds, [getattr(sample, name) for sample in counted]) for name in names}
     return {
         "minutes": round(lengths[attempt] / 60, 2),
         "warm_up_minutes": round(WARM_UP_SHARE * lengths[attempt] / 60, 2),
         "samples": len(counted),
         "attempts": len(lengths),
-        "growth": growth,
-        "flat": all(growth[name]["percent"] < HIGHEST_GROWTH_PERCENT for name in FLAT),
+        "growth": {name: asdict(one) for name, one in growth.items()},
+        "flat": all(growth[name].is_flat for name in FLAT) and growth["processes"].jump_percent >= 0,
     }
 
 
@@ -227,7 +243,12 @@ def soak(recipe: str, minutes: float, folder: Path, every_seconds: float = _EVER
         if code != 128 + signal.SIGTERM:
             raise SystemExit(f"the training ended with {code}; see {folder / LOG_FILE}")
         samples = read_samples(folder)
-    result = {"recipe": recipe, **result_of(samples)}
+    run = folder / RUN_FOLDER
+    done = {
+        "evaluations": len([*run.glob("evaluations/*.json")]),
+        "checkpoints": len([*run.glob("checkpoints/step_*")]),
+    }
+    result = {"recipe": recipe, **done, **result_of(samples)}
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
@@ -277,10 +298,14 @@ def table(result: Mapping[str, Any]) -> list[str]:
     lines = [f"{result['recipe']}: {result['minutes']:.1f} minutes, {result['samples']} samples after the warm-up"]
     if not result["growth"]:
         return [*lines, "too short to tell: fewer than ten samples after the warm-up"]
-    lines.append(f"{'':<20}{'after warm-up':>15}{'end':>12}{'growth':>10}")
+    lines[0] += f", {result['evaluations']} evaluations"
+    lines.append(f"{'':<20}{'after warm-up':>15}{'end':>12}{'growth':>10}{'jump':>10}")
     for name, growth in result["growth"].items():
         mark = " " if name in FLAT else "  (kept on purpose)"
-        lines.append(f"{name:<20}{growth['start']:>15,.1f}{growth['end']:>12,.1f}{growth['percent']:>9.2f}%{mark}")
+        lines.append(
+            f"{name:<20}{growth['start']:>15,.1f}{growth['end']:>12,.1f}{growth['percent']:>9.2f}%"
+            f"{growth['jump_percent']:>9.2f}%{mark}"
+        )
     return lines
 
 
@@ -300,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     result = soak(given.recipe, given.minutes, given.folder.resolve())
     print(json.dumps(result) if given.json else "\n".join(table(result)))
-    return 0 if result.get("flat") else 1
+    return 0 if result.get("flat") and result["evaluations"] and result["checkpoints"] else 1
 
 
 if __name__ == "__main__":

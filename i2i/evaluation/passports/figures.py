@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i.errors import DataError, one_line
-from i2i.files import write_atomically
+from i2i.files import read_regular, write_atomically
 from i2i.version import __version__
 
 EVALUATIONS_FOLDER = "evaluations"
@@ -157,7 +157,7 @@ class FigureSheet:
             DataError: there is none, or it cannot be understood.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(read_regular(path))
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror or error}) - give a file of `i2i evaluate -o FILE`"

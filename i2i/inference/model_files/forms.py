@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from i2i.errors import ModelError, one_line
+from i2i.files import open_regular
 
 Form = Literal["safetensors", "onnx", "openvino", "torchscript", "pt2"]
 
@@ -34,7 +35,7 @@ def form_of(path: Path, content: bytes | None = None) -> Form:
     form = _BY_SUFFIX.get(path.suffix.lower())
     if form is not None:
         return form
-    with _damage_as_help(path), path.open("rb") if content is None else io.BytesIO(content) as file:
+    with _damage_as_help(path), open_regular(path) if content is None else io.BytesIO(content) as file:
         is_torn_zip = file.read(4) == b"PK\3\4"
         names: set[str] = set()
         if zipfile.is_zipfile(file):

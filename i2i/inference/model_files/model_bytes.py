@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from i2i.errors import ModelError
+from i2i.files import read_regular
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,6 @@ def read_model_bytes(path: Path) -> ModelBytes:
     weights = path.with_suffix(".bin")
     try:
         has_weights = path.suffix.lower() == ".xml" and weights.is_file()
-        return ModelBytes(path, path.read_bytes(), weights.read_bytes() if has_weights else None)
+        return ModelBytes(path, read_regular(path), read_regular(weights) if has_weights else None)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error} - check the file") from error

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from i2i.errors import StorageError
+from i2i.files import open_regular
 
 _KEY_FILE = "export_key"
 _KEY_BYTES = 32
@@ -65,7 +66,7 @@ def is_sealed(path: Path, sha256: str) -> bool:
     """
     try:
         key = _read_key(config_folder() / _KEY_FILE)
-        with report_path(path).open("rb") as file:
+        with open_regular(report_path(path)) as file:
             found = json.loads(file.read(_LONGEST_REPORT))["seal"]
         return key is not None and isinstance(found, str) and _fits(key, found, sha256)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):

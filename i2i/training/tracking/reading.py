@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from i2i.errors import ModelError
+from i2i.files import read_regular
+from i2i.training.tracking.lines import record_in
 
 METRICS_FILE, ALARMS_FILE = "metrics.jsonl", "alarms.jsonl"
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def read_alarms(run_folder: Path) -> list[dict[str, Any]]:
             begun.setdefault(row["attempt"], row["step"])
     return [
         row
-        for row in all_rows(Path(run_folder) / ALARMS_FILE, _parse_alarm)
+        for row in all_rows(Path(run_folder) / ALARMS_FILE, _typed_alarm)
         if row["action"] != "warn"
         or not any(attempt > row["attempt"] and first <= row["step"] for attempt, first in begun.items())
     ]
@@ -74,10 +75,10 @@ def next_attempt(run_folder: Path) -> int:
     return 1 + max((row["attempt"] for row in all_rows(Path(run_folder) / METRICS_FILE)), default=0)
 
 
-def all_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None] | None = None) -> Iterator[dict[str, Any]]:
+def all_rows(path: Path, typed: Callable[[dict[str, Any]], bool] | None = None) -> Iterator[dict[str, Any]]:
     """All whole rows of a record, those done anew too; damaged lines are skipped, a missing file has none."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_regular(path).split(b"\n")
     except FileNotFoundError:
         return
     except OSError as error:
@@ -85,30 +86,29 @@ def all_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None] | None 
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row = (parse or _parse)(line)
-        if row is not None:
+        row = record_in(line)
+        if row is not None and (typed or _typed)(row):
             yield row
         elif number < len(lines):
             _log.warning("%s:%d: damaged line skipped", path, number)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _typed(row: dict[str, Any]) -> bool:
+    """Whether all is there; numbers are then of their types."""
     try:
-        row = json.loads(line)
         row["values"] = {str(name): float(value) for name, value in row["values"].items()}
         row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
         row["epoch"], row["wall_seconds"] = float(row["epoch"]), float(row["wall_seconds"])
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return None
-    return row
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return False
+    return True
 
 
-def _parse_alarm(line: bytes) -> dict[str, Any] | None:
+def _typed_alarm(row: dict[str, Any]) -> bool:
     try:
-        row = json.loads(line)
         row["attempt"], row["step"], row["images"] = int(row["attempt"]), int(row["step"]), int(row["images"])
         for name in ("kind", "title", "reason", "advice", "action"):
             row[name] = str(row[name])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
-    return row
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return False
+    return True

@@ -7,7 +7,6 @@ cannot be written does.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import math
 import os
@@ -21,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from i2i.errors import StorageError
-from i2i.files import remove_leftovers
+from i2i.files import read_regular, remove_leftovers
 from i2i.training.tracking.best import best_values
+from i2i.training.tracking.lines import line_of, record_in
 from i2i.training.tracking.reading import ALARMS_FILE, METRICS_FILE, all_rows, read_metrics
 from i2i.training.tracking.sinks import Attempt, Row, Sink
 from i2i.training.watchdog import Verdict
@@ -220,7 +220,7 @@ class Tracker:
 
 def _append(file: IO[bytes], record: Mapping[str, Any]) -> None:
     """Write one line to an unbuffered file; a full disk is an error, not a line cut short."""
-    line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    line = line_of(record)
     if file.write(line) != len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -229,22 +229,15 @@ def _repair_end(path: Path) -> None:
     """Cut off the part of a line that a killed process left, so that the next row starts on a line of its own."""
     if not path.exists():
         return
-    content = path.read_bytes()
+    content = read_regular(path)
     if content and not content.endswith(b"\n"):
         complete = content.rfind(b"\n") + 1
         with path.open("r+b") as file:
-            if not _is_json(content[complete:]):
+            if record_in(content[complete:]) is None:
                 file.truncate(complete)
             else:
                 file.seek(0, os.SEEK_END)
                 file.write(b"\n")
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _to_json(value: float) -> float | str:
