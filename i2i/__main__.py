@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ def run() -> int:
         signal.signal(signal.SIGTERM, note)
     if "--debug" not in sys.argv:
         threading.excepthook = _say_in_one_line
+        # A library whose own log meets a full disk (wandb's does) says so in a page for every line.
+        logging.raiseExceptions = False
     try:
         from i2i.cli import main
 

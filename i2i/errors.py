@@ -6,6 +6,8 @@ alone; the traceback appears only with ``--debug``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class I2IError(Exception):
     """Base of all errors meant for the user; the exit code is that of an internal error."""
@@ -97,3 +99,8 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
     )
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """Lines for the terminal, each `printable` and one line whatever names stand in it."""
+    return "\n".join(printable(line).replace("\n", "\\n") for line in lines)

@@ -228,6 +228,12 @@ class TestExtends:
         with pytest.raises(RecipeError, match=r"waiting is no file - name a \.yaml file"):
             load_recipe(tmp_path / "x.yaml")
 
+    def test_what_is_wrong_with_a_base_is_said_with_who_named_it(self, tmp_path: Path) -> None:
+        (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
+        (tmp_path / "x.yaml").write_text("extends: picture.png\n")
+        with pytest.raises(RecipeError, match=r"picture\.png:1: is not UTF-8 text - .*; .*x\.yaml:1 extends it"):
+            load_recipe(tmp_path / "x.yaml")
+
     def test_a_chain_has_an_end(self, tmp_path: Path) -> None:
         for index in range(21):
             (tmp_path / f"{index}.yaml").write_text(f"extends: {index + 1}.yaml\n")

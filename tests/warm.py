@@ -173,14 +173,19 @@ class WarmProgram:
         return running
 
     def run_group(
-        self, arguments: Sequence[str | Path], cwd: Path, timeout_seconds: float = 120.0, processes: int = 2
+        self,
+        arguments: Sequence[str | Path],
+        cwd: Path,
+        timeout_seconds: float = 120.0,
+        processes: int = 2,
+        hook: Hook | None = None,
     ) -> list[Running]:
         """The same call in processes that know each other as those that torchrun starts do; waits for all of them."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = str(server.getsockname()[1])
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
         started = [
-            self.start(arguments, cwd, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            self.start(arguments, cwd, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)}, hook=hook)
             for rank in range(processes)
         ]
         for running in started:

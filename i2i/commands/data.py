@@ -17,7 +17,7 @@ from i2i.data.fetch import CATALOGUE, PUBLISHED_WEIGHTS, PublishedFile, fetch_fi
 from i2i.data.folders import DOWNLOAD_FOLDER
 from i2i.data.prepare import MANIFEST_NAME, Change, Manifest, PrepareSettings, prepare_set
 from i2i.data.settings import Crop
-from i2i.errors import DataError, UsageError, printable
+from i2i.errors import DataError, UsageError, printable_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,9 +46,9 @@ def check(
         raise UsageError(f"the size is {size_pixels} pixels - give --size 1 or more")
     report = check_folder(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, size_pixels=size_pixels)
     if json:
-        typer.echo(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(json_module.dumps(report.to_json(), indent=2))
     else:
-        typer.echo(printable("\n".join(report_lines(report, min_side_pixels=min_side_pixels, max_pixels=max_pixels))))
+        typer.echo(printable_lines(report_lines(report, min_side_pixels=min_side_pixels, max_pixels=max_pixels)))
     if not report.usable:
         raise DataError(
             f"{folder}: none of {report.pictures} pictures can be used - see the list of what is wrong with each"
@@ -118,9 +118,9 @@ def prepare(
         manifest = _prepare_with_bar(source, out, settings)
     if json:
         result = {"folder": str(out), **manifest.summary()}
-        typer.echo(json_module.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(json_module.dumps(result, indent=2))
     elif not quiet:
-        typer.echo(printable("\n".join(manifest_lines(manifest, out))))
+        typer.echo(printable_lines(manifest_lines(manifest, out)))
 
 
 def manifest_lines(manifest: Manifest, out: Path) -> list[str]:

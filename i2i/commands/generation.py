@@ -147,7 +147,7 @@ def newest_generator() -> Path:
         except ModelError:
             continue  # A run that has not saved a model yet, or no run at all.
     if not found:
-        raise UsageError(f"no run with a model under {RUNS_FOLDER} - say which generator with --model")
+        raise UsageError(f"no run with a model under {RUNS_FOLDER.absolute()} - say which generator with --model")
     for _, folder in sorted(found, reverse=True):
         if read_any_metadata(folder).generates:
             return folder

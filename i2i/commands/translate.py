@@ -143,14 +143,19 @@ def _run(
             progress.settled(outcome)
         ledger = Ledger(maker, facts)
         large_model, processes = _large_model(loaded, options), _processes_on_one_device(loaded, share)
-        _pictures(loaded, ours.jobs, options, ledger, progress, maker, facts, large_model, processes)
-        for video in ours.videos:
-            outcome = settle_video(
-                loaded, video, ledger, skip_existing=options.skip_existing, batch=options.batch,
-                max_pixels=options.max_pixels, tiles=options.tiles, large_model=large_model, processes=processes,
-                on_part=progress.part,
-            )  # fmt: skip
-            progress.settled(outcome)
+        try:
+            _pictures(loaded, ours.jobs, options, ledger, progress, maker, facts, large_model, processes)
+            for video in ours.videos:
+                outcome = settle_video(
+                    loaded, video, ledger, skip_existing=options.skip_existing, batch=options.batch,
+                    max_pixels=options.max_pixels, tiles=options.tiles, large_model=large_model, processes=processes,
+                    on_part=progress.part,
+                )  # fmt: skip
+                progress.settled(outcome)
+        except KeyboardInterrupt:
+            done = f"stopped after {len(progress.outcomes)} of {total}"
+            progress.line(f"{done}; the same command with --skip-existing does the others")
+            raise
         progress.summary(ours, len(plan.jobs) + len(plan.videos) - len(ours.jobs) - len(ours.videos))
     if options.json and share.rank == 0:
         typer.echo(json_module.dumps(_as_json(loaded, options, progress, facts)))

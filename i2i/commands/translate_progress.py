@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from i2i.errors import printable_lines
+
 if TYPE_CHECKING:
     from i2i.inference.translation.planning import Outcome, Plan
 
@@ -125,4 +127,4 @@ class TranslationProgress:
     def _named(self, text: str) -> str:
         for path, name in self._names.items():
             text = text.replace(path, name)
-        return text
+        return printable_lines([text])

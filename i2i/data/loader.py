@@ -12,11 +12,14 @@ here a lost worker shows at the next draw, and loading goes on in the training p
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from types import TracebackType
@@ -34,6 +37,8 @@ from i2i.errors import DataError, RecipeError, one_line
 _log = logging.getLogger(__name__)
 
 _AHEAD_PER_WORKER = 4
+_PATIENCE_SECONDS = 600.0
+"""For one batch from a worker process. One that was stopped gives none, ever."""
 _SHARE_OF_FREE_MEMORY = 0.25
 """Of the device's free memory, what one stream may take; the rest is for the networks and what they compute."""
 _COPY_BYTES = 1 << 28
@@ -308,19 +313,60 @@ class _ReadAhead:
         )
         self._batches: Any = None
         self._next_counter: int | None = None
+        self._patience = _Patience(self._kill_workers)
 
     def read(self, first_counter: int) -> dict[str, Tensor]:
-        if first_counter != self._next_counter:
-            self._counters.start = first_counter
-            self._batches = iter(self._loader)
-        batch = next(self._batches)
+        with self._patience:
+            if first_counter != self._next_counter:
+                self._counters.start = first_counter
+                self._batches = iter(self._loader)
+            batch = next(self._batches)
         self._next_counter = first_counter + self._step
         return batch
 
     def close(self) -> None:
+        self._patience.end()
+        workers = [] if self._batches is None else [*self._batches._workers]
         # DataLoader has no public way to end persistent workers but to be forgotten.
         self._batches = None
         del self._loader
+        for worker in workers:
+            # One that was stopped hears no other signal, and Python would wait for it at the end.
+            worker.kill()
+
+    def _kill_workers(self) -> None:
+        for worker in [] if self._batches is None else self._batches._workers:
+            worker.kill()
+
+
+class _Patience:
+    """Around waiting that has no limit of its own: when it has lasted too long, `give_up` is called from a thread.
+
+    A worker that was stopped gives no batch, and those that it made before are waited for as well, since their memory
+    is handed over by the worker itself. Once it is killed, waiting ends with an error.
+    """
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        self._give_up = give_up
+        self._until = math.inf
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, daemon=True, name="patience").start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1.0):
+            if time.monotonic() > self._until:
+                self._until = math.inf
+                self._give_up()
+
+    def __enter__(self) -> None:
+        self._until = time.monotonic() + _PATIENCE_SECONDS
+
+    def __exit__(self, *_: object) -> None:
+        self._until = math.inf
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._ended.set()
 
 
 def _start_method() -> BaseContext:

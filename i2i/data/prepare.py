@@ -183,7 +183,9 @@ def prepare_set(
                     f" {first.reason}, {first.detail}"
                 )
             listing = folder / MANIFEST_NAME
-            listing.write_text(json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n"
+            # Of names that are no text, the bytes are written as JSON's escapes.
+            listing.write_text(text, encoding="utf-8", errors="backslashreplace")
             flush_to_disk(listing)
             if out.is_dir():
                 out.rmdir()  # it is empty, and not every system renames onto an empty folder

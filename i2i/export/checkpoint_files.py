@@ -69,7 +69,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt", device="cpu") as file:
             if "i2i" in (file.metadata() or {}):
-                raise ModelError(f"{path}: a model of i2i's own already - use it with --model as it is")
+                raise ModelError(f"{path}: made by i2i already - use it as it is, a model with --model")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged or not a safetensors file ({one_line(error)}) - copy it anew") from error

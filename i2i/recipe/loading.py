@@ -107,13 +107,18 @@ def _place_of_override(override: str) -> Place:
     return Place(f"--set {'.'.join(part.strip() for part in override.partition('=')[0].split('.'))}")
 
 
-def _read(path: Path, source: str, chain: tuple[Path, ...], problems: Problems) -> Node:
+def _read(path: Path, source: str, chain: tuple[Path, ...], problems: Problems, asked_by: str = "") -> Node:
+    """The recipe in a file; what is wrong with the file itself is said with who `asked_by` name for it."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecipeError(f"{source}: cannot be read: {reason(error)}") from error
-    return _with_base(parse(content, source, problems), path, source, (*chain, path.resolve()), problems)
+        raise RecipeError(f"{source}: cannot be read: {reason(error)}{asked_by}") from error
+    try:
+        node = parse(content, source, problems)
+    except RecipeError as error:
+        raise RecipeError(f"{error}{asked_by}") from error
+    return _with_base(node, path, source, (*chain, path.resolve()), problems)
 
 
 def _with_base(node: Node, path: Path | None, source: str, chain: tuple[Path, ...], problems: Problems) -> Node:
@@ -134,7 +139,7 @@ def _with_base(node: Node, path: Path | None, source: str, chain: tuple[Path, ..
     if base_path.resolve() in chain:
         circle = " -> ".join(_display(step) for step in (*chain, base_path))
         raise RecipeError(f"{extends.place}: extends: goes in a circle: {circle}")
-    base = _read(base_path, _display(base_path), chain, problems)
+    base = _read(base_path, _display(base_path), chain, problems, f"; {extends.place} extends it")
     assert isinstance(base.value, dict)
     base.value.pop("name", None)  # a recipe that does not name itself is called after its own file
     return merge(base, node)

@@ -88,7 +88,8 @@ def figure_name(figure: Figure) -> ScoreName:
 
 def passport_html(passport: Mapping[str, Any], subject: Subject, created: str, interval: Interval | None = None) -> str:
     """How a figure was made, field by field, and of what."""
-    pairs = [("Measured", ", ".join(part for part in (subject.description, _step_words(subject)) if part))]
+    step = _step_words(subject)
+    pairs = [("Measured", ", ".join([subject.description, *([step] if step not in subject.description else [])]))]
     hashed = "Model" if subject.model else "Pictures"
     pairs += [(name, text) for name, text in (("Model", subject.model), (f"{hashed}, SHA-256", subject.sha256)) if text]
     pairs += [("Run with", run_with(subject))] if subject.settings else []

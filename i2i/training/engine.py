@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from i2i.core.step import Losses, Progress, StepContext, Update
 from i2i.errors import DivergedError, ModelError
 from i2i.pipelines.protocol import Pipeline, Snapshot
 from i2i.training.checkpoint import TrainingState
+from i2i.training.counters import whole_number, whole_numbers, words
 from i2i.training.distributed import Processes
 from i2i.training.ema import ExponentialMovingAverage
 from i2i.training.gradients import Gradients, StepUnderway, Work
@@ -292,7 +294,8 @@ class Engine:
         _refuse_nonfinite(tensors)
         for name, player in self.players.items():
             tensors |= _prefixed(f"optimizer/{name}", player.state())
-        counters = {name: copy.copy(getattr(self, name)) for name in _COUNTERS}
+        counters: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
+        counters["draws"] = dict(self.draws)
         counters["micro_batches"] = self.micro_batches
         counters["audited"] = self.audit.seen
         counters["scalers"] = {name: player.scaler.state_dict() for name, player in self.players.items()}
@@ -315,13 +318,15 @@ class Engine:
             kept = _under(f"memory/{name}", state.tensors)
             memory.load_state({key: tensor.to(self.precision.device) for key, tensor in kept.items()})
         for name in _COUNTERS:
-            setattr(self, name, state.counters[name])
-        # Older checkpoints do not know these.
-        split, fixed = state.counters.get("micro_batches"), self.settings.accumulate
+            setattr(self, name, whole_number(state.counters, name))
+        self.draws = whole_numbers(state.counters, "draws", self.pipeline.streams)
+        fixed = self.settings.accumulate
+        # Older checkpoints do not know it.
+        split = whole_number(state.counters, "micro_batches", 1) if "micro_batches" in state.counters else None
         # Memory that ran out for one process need not for several; and these share out the rows of the parts that the
         # settings name, so that finer ones would be of other rows.
         self.gradients.micro_batches = fixed if split is None or self.processes.count > 1 else split
-        self.audit.load_seen(state.counters.get("audited", ()))
+        self.audit.load_seen(words(state.counters, "audited"))
 
     def load_networks(self, state: TrainingState, names: Sequence[str] | None = None) -> None:
         """Take only weights, of the named networks or of all, as a training does that starts from another's.
@@ -352,7 +357,7 @@ class Engine:
         self.nonfinite_streak = 0
 
 
-_COUNTERS = ("step", "images", "draws", "nonfinite_streak", "skipped_updates", "rollbacks")
+_COUNTERS = ("step", "images", "nonfinite_streak", "skipped_updates", "rollbacks")
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

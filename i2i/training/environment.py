@@ -68,7 +68,8 @@ def describe_environment(device: str | None = None) -> dict[str, Any]:
 def command_line(arguments: list[str]) -> str:
     """The command as one would type it; the values of arguments that look like secrets are masked."""
     program, *rest = arguments or ["i2i"]
-    words = [Path(program).name]
+    name = Path(program).name
+    words = ["python", "-m", "i2i"] if name == "__main__.py" else [name]
     mask_next = False
     for word in rest:
         if mask_next:

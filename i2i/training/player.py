@@ -109,7 +109,12 @@ class Player:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state` gave; slots of weights take the weights' memory layout, which fused kernels assume."""
+        """Restore what `state` gave; slots of weights take the weights' memory layout, which fused kernels assume.
+
+        Raises:
+            KeyError, ValueError: it is of other weights, not whole, or not finite.
+        """
+        _check_slots(state, self.parameters)
         self.optimizer.state.clear()
         for key, value in state.items():
             name, _, slot = key.rpartition("/")
@@ -131,3 +136,18 @@ def _build_optimizer(
             parameters, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=fused
         )
     return torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum, fused=fused)
+
+
+def _check_slots(state: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    slots: dict[str, set[str]] = {}
+    for key, value in state.items():
+        name, _, slot = key.rpartition("/")
+        slots.setdefault(name, set()).add(slot)
+        if value.dim() and value.shape != parameters[name].shape:
+            raise ValueError(f"{key} has the shape {[*value.shape]}, its weight {[*parameters[name].shape]}")
+        if not value.is_floating_point() or not bool(value.isfinite().all()):
+            raise ValueError(f"{key} holds something else than finite numbers")
+    kinds = set().union(*slots.values())
+    for name, found in slots.items():
+        if found != kinds:
+            raise ValueError(f"{name}/{min(kinds - found)} is missing")

@@ -21,6 +21,7 @@ from i2i.training.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
+from i2i.training.counters import score_of, whole_number, words
 from i2i.training.diversity import RealSet
 from i2i.training.engine import Engine
 from i2i.training.evaluation import Evaluation, remove_later_sheets
@@ -176,7 +177,7 @@ def resume(run: Run) -> None:
     with misfit_as_help(run.folder):
         run.engine.load_state(state)
         run.best = _best_of(state.counters)
-        run.owed = [str(name) for name in state.counters.get("owed", ())]
+        run.owed = words(state.counters, "owed")
     run.watchdog.replay(read_metrics(run.folder), to_step=step)
     run.engine.processes.wait()  # all have read it
     if run.engine.processes.leads:
@@ -241,7 +242,8 @@ def go_back(run: Run, problem: str, up_to_step: int | None = None) -> None:
 
 
 def _best_of(counters: Mapping[str, Any]) -> Best:
-    return Best(counters.get("best_score"), counters.get("best_step"))
+    step = None if counters.get("best_step") is None else whole_number(counters, "best_step")
+    return Best(score_of(counters, "best_score"), step)
 
 
 def _go_back_to_best(run: Run, tracker: Tracker, counters: Mapping[str, Any]) -> None:

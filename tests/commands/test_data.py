@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,19 @@ def test_check_prints_counts_and_remarks(tmp_path: Path, capsys: pytest.CaptureF
     assert lines[1] == "sizes: 24x24 (3); sides 24 to 24 pixels"
     assert lines[2] == "unreadable, skipped in training: 1"
     assert lines[3].startswith("  bad.png: not a JPEG")
+
+
+def test_names_that_are_no_text_stay_in_their_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path / "in", 2)
+    content = (tmp_path / "in" / "00.png").read_bytes()
+    for name in (b"bad\xff.png", b"two\nlines.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_bytes(content)
+    assert main(["data", "check", str(tmp_path / "in")]) == 0
+    assert "  00.png = bad\\udcff.png = two\\nlines.png" in capsys.readouterr().out.splitlines()
+    assert main(["data", "check", str(tmp_path / "in"), "--json"]) == 0
+    assert main(["data", "prepare", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "8"]) == 0
+    listing = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert "bad\udcff.png" in json.dumps(listing, ensure_ascii=False)
 
 
 def test_check_shortens_long_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,7 +205,8 @@ class TestModel:
         if there:
             Path("runs").mkdir()
         assert generate() == 2
-        assert "no run with a model under runs - say which generator with --model" in the_error(capsys)
+        place = Path("runs").absolute()
+        assert f"no run with a model under {place} - say which generator with --model" in the_error(capsys)
 
     def test_one_that_translates_is_a_model_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = write_constant_model(tmp_path / "model.safetensors", {"AtoB": (1, 2, 3)})

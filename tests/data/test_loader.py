@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ class CountingStream:
             raise DataError("the pictures are gone")
         if counter == 13 and self.end == "kill" and torch.utils.data.get_worker_info() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
+        if counter == 13 and self.end == "stop" and torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGSTOP)
         return np.full((2, 2, 3), counter, np.uint8)
 
 
@@ -136,6 +139,23 @@ def test_a_killed_worker_costs_a_warning_and_no_picture(caplog: pytest.LogCaptur
     assert seen == [[first, first + 1] for first in range(0, 30, 2)]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "loading goes on in this process with the same pictures" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system has no SIGSTOP")
+def test_a_stopped_worker_is_given_up_and_does_not_outlive_the_loader(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives no picture ever, and hears no signal but the last one: the program could neither go on nor end."""
+    monkeypatch.setattr(loader_module, "_PATIENCE_SECONDS", 20.0)  # within which a slow machine starts a worker
+    with caplog.at_level(logging.WARNING), StreamLoader({"x": CountingStream("stop")}, 2, workers=1) as loader:
+        loader.draw(("x",), 0)
+        (worker,) = multiprocessing.active_children()
+        seen = [_counters(loader.draw(("x",), first)[0]["x"]) for first in range(2, 30, 2)]
+        assert loader.workers == 0
+    assert seen == [[first, first + 1] for first in range(2, 30, 2)]
+    assert "loading processes failed" in caplog.text
+    worker.join(20)
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -17,6 +17,8 @@ from tests.reliability.small_trainings import (
     hash_of_run,
     prepare_pictures,
     settings,
+    standing_still,
+    up_to_the_last,
 )
 from tests.warm import Running, warm_program
 
@@ -62,7 +64,9 @@ def train(variant: Variant, arguments: Sequence[str | Path], folder: Path) -> li
     return program.run_group(arguments, folder, _LONGEST_SECONDS, variant.ranks)
 
 
-def train_in_parts(variant: Variant, cuts: Sequence[int], folder: Path, prepared: Path) -> str:
+def train_in_parts(
+    variant: Variant, cuts: Sequence[int], folder: Path, prepared: Path, overrides: Sequence[str] = ()
+) -> str:
     """Train to every cut, each time resumed by another process; what went wrong, if anything."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, cut in enumerate(cuts):
@@ -70,7 +74,7 @@ def train_in_parts(variant: Variant, cuts: Sequence[int], folder: Path, prepared
         if number:
             arguments = ["train", "--resume", str(folder / "run"), "--quiet", *settings([length])]
         else:
-            arguments = arguments_of(variant.training, prepared, folder, [*variant.overrides, length])
+            arguments = arguments_of(variant.training, prepared, folder, [*variant.overrides, length, *overrides])
         for running in train(variant, arguments, folder):
             if running.exit_code != 0:
                 return f"to step {cut}: exit code {running.exit_code}: {running.stderr.strip()[-300:]}"
@@ -82,10 +86,13 @@ def train_in_parts(variant: Variant, cuts: Sequence[int], folder: Path, prepared
 
 def _whole(variant: Variant, folder: Path, prepared: Path) -> str:
     """The run that nobody cut, in `folder`; made when it is first asked for. What went wrong, if anything."""
-    if (folder / "run" / "checkpoints" / f"step_{STEPS}").is_dir():
-        return ""
-    shutil.rmtree(folder, ignore_errors=True)
-    return train_in_parts(variant, [STEPS], folder, prepared)
+    if not (folder / "run" / "checkpoints" / f"step_{STEPS}").is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        if problem := train_in_parts(variant, [STEPS], folder, prepared, up_to_the_last(STEPS)):
+            return problem
+    # Weights that no longer move would be equal wherever it was cut.
+    still = standing_still(variant.training, folder / "run", STEPS)
+    return f"whole: {', '.join(still)} no longer moves" if still else ""
 
 
 def _cut_once(case: Case, folder: Path) -> Outcome:

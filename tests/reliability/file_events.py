@@ -23,11 +23,50 @@ Act = Callable[[int, str, str], None]
 """Gets the number of an event, from 1, its name and its path, before it takes place; may raise."""
 _CHANGES = {"os.rename": 2, "os.link": 2, "os.symlink": -1, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.chmod": 2}
 """Audit events and where their arguments hold the folder that a relative path starts from."""
+_NEED_ROOM = ("open", "write", "os.mkdir", "os.fsync")
+"""What a full disk goes on to refuse."""
 
 
-def kill_at(folder: str, number: int) -> None:
-    """End this process at that event as the kernel would: at once."""
+def note_checkpoints(notes: str) -> None:
+    """Keep in the file `notes` which checkpoint this training has in place; for trainings with one after every step.
+
+    Written down outside of the run, where no mistake of the training can reach it: whenever a checkpoint was saved, and
+    whenever a step begins, because then that of the step before is due.
+    """
+    from i2i.training import run
+    from i2i.training.engine import Engine
+
+    # Open before anything is watched, and never longer than a few bytes: the notes are no event and meet no limit.
+    notebook = os.open(notes, os.O_RDWR | os.O_CREAT, 0o666)
+    newest = [int(os.pread(notebook, 16, 0) or b"0")]
+    save, take_step = run.save_checkpoint, Engine.take_step
+
+    def in_place(step: int) -> None:
+        if step > newest[0]:
+            newest[0] = step
+            os.pwrite(notebook, str(step).encode(), 0)
+
+    def noted_save(run_folder: Path, step: int, *rest: Any) -> Path:
+        saved = save(run_folder, step, *rest)
+        in_place(step)
+        return saved
+
+    def noted_step(engine: Engine, *rest: Any) -> Any:
+        in_place(engine.step)
+        return take_step(engine, *rest)
+
+    run.save_checkpoint = noted_save
+    Engine.take_step = noted_step  # type: ignore[method-assign, assignment]
+
+
+def kill_at(folder: str, number: int, notes: str = "") -> None:
+    """End this process at that event as the kernel would: at once.
+
+    Args:
+        notes: as in `note_checkpoints`; none are made without.
+    """
     this = os.getpid()
+    _note(notes)
 
     def act(count: int, name: str, path: str) -> None:
         if count == number:
@@ -36,11 +75,22 @@ def kill_at(folder: str, number: int) -> None:
     _watch(Path(folder), act)
 
 
-def kill_beyond(size_bytes: int) -> None:
-    """End this process in the middle of the write that makes a file longer than this."""
+def kill_beyond(folder: str, number: int, size_bytes: int, notes: str = "") -> None:
+    """From that event on, end this process in the middle of the first write that makes a file longer than this."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+    limit_from(folder, number, size_bytes, notes)
+
+
+def limit_from(folder: str, number: int, size_bytes: int, notes: str = "") -> None:
+    """From that event on, let no file become longer than this."""
+    _note(notes)
+
+    def act(count: int, name: str, path: str) -> None:
+        if count == number:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+
+    _watch(Path(folder), act)
 
 
 def record(folder: str, result: str) -> None:
@@ -50,14 +100,24 @@ def record(folder: str, result: str) -> None:
     atexit.register(lambda: Path(result).write_text("\n".join(seen)))
 
 
-def refuse_from(folder: str, number: int, reason: int = errno.ENOSPC, lasting: bool = True) -> None:
-    """Refuse that event with an OSError, and if `lasting` everything from there on that needs room on the disk."""
+def refuse_from(folder: str, number: int, reason: int = errno.ENOSPC, lasting: bool = True, notes: str = "") -> None:
+    """Refuse that event with an OSError, and if `lasting` all others from there on that cannot be either.
+
+    On a full disk those are what needs room; one that has become read-only (EROFS) lets nothing be changed or removed.
+    """
+    _note(notes)
 
     def act(count: int, name: str, path: str) -> None:
-        if count == number or (lasting and count > number and name in ("open", "write", "os.mkdir", "os.fsync")):
+        later = lasting and count > number and (reason == errno.EROFS or name in _NEED_ROOM)
+        if count == number or later:
             raise OSError(reason, os.strerror(reason), path)
 
     _watch(Path(folder), act)
+
+
+def _note(notes: str) -> None:
+    if notes:
+        note_checkpoints(notes)
 
 
 def _watch(folder: Path, act: Act) -> None:

@@ -1,14 +1,18 @@
-"""Disks that are full, small or read-only at every write of a training and of what makes files from its model."""
+"""Disks that are full, small or read-only at every write of a training and of what makes files from its model.
+
+A refused training keeps the checkpoints that it had; everything ends as the undisturbed work did once there is room.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +20,24 @@ import torch
 from PIL import Image
 
 from i2i.evaluation.passports.figures import FigureSheet
-from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, Outcome, Scenario, prepared_of, spread
+from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, Outcome, Scenario, prepared_of
 from tests.reliability.models_spoiled import foreign_checkpoint
 from tests.reliability.undisturbed import (
     LONGEST_SECONDS,
     TRAININGS,
+    HungError,
     arguments_of,
     cache_in,
+    dealt,
     differences,
     go_on,
+    lost_checkpoints,
     make_undisturbed,
+    noted_step,
+    notes_in,
+    noting,
     unreadable,
+    went_back,
 )
 from tests.warm import Hook, Running, warm_program
 
@@ -44,12 +55,19 @@ def _model(prepared: Path, name: str) -> Path:
 
 
 _SCORES = "scores.json"
+_SMALL_TILES = ("--tile", "16", "--tile-statistics", "exact")
+"""Bands of a picture whose tensors lie on the disk in between."""
 WORKS: dict[str, Command] = {
     **{f"train {name}": _training(name) for name in TRAININGS},
     "train with TensorBoard": _training("unconditional", "--set", "tracking={wandb: disabled, tensorboard: true}"),
+    "train with W&B": _training("unconditional", "--set", "tracking={wandb: offline}"),
     "translate": lambda prepared, out: [
         "translate", "--model", _model(prepared, "cyclegan"), prepared / "in", "-o", out / "out", "--runner", "torch",
         "--quiet",
+    ],
+    "translate in bands": lambda prepared, out: [
+        "translate", "--model", _model(prepared, "cyclegan"), prepared / "in", "-o", out / "out", "--runner", "torch",
+        "--quiet", *_SMALL_TILES,
     ],
     "enlarge": lambda prepared, out: [
         "translate", "--model", _model(prepared, "srgan"), prepared / "in", "-o", out / "out", "--runner", "torch",
@@ -60,6 +78,9 @@ WORKS: dict[str, Command] = {
     ],
     "export": lambda prepared, out: [
         "export", "--model", _model(prepared, "unconditional"), "--to", "torchscript", "-o", out / "model.ts"
+    ],
+    "export to ONNX": lambda prepared, out: [
+        "export", "--model", _model(prepared, "unconditional"), "--to", "onnx", "-o", out / "model.onnx"
     ],
     "convert": lambda prepared, out: [
         "convert", prepared / "foreign.pth", "-o", out / "converted.safetensors"
@@ -74,13 +95,40 @@ WORKS: dict[str, Command] = {
 }  # fmt: skip
 _OF_A_RUN = ("report", "card")
 """Works that write into a run, which is there before."""
-_TROUBLES = ("full at a write", "refused once", "limited file size", "small disk", "read-only disk")
-_KINDS = [f"{work}, {trouble}" for trouble in _TROUBLES for work in WORKS]
+_OF_PICTURES = ("translate", "translate in bands", "enlarge")
+"""Works that go on with the next picture, and say so with an exit code of their own."""
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "train with TensorBoard": ("tensorboard",),
+    "train with W&B": ("wandb",),
+    "export to ONNX": ("onnx", "onnxscript", "onnxruntime"),
+}
+"""Libraries of some works, without which they are not possible here."""
+_TRACKED = {"train with TensorBoard": "tensorboard", "train with W&B": "wandb"}
+"""Trainings that differ from the undisturbed one in their recipe and this folder."""
+_AT_EVENTS = ("full at a write", "refused once", "read-only from a write on")
+_TROUBLES = (*_AT_EVENTS, "limited file size", "small disk", "read-only disk")
+_LONG_WORKS = [work for work in WORKS if work.startswith("train")]
+_TOO_SHORT = ("generate", "limited file size")
+_KINDS = [
+    # What is generated is shorter than any limit that what is said keeps to.
+    *(f"{work}, {trouble}" for trouble in _TROUBLES for work in WORKS if (work, trouble) != _TOO_SHORT),
+    # They write a hundred times as often as the others.
+    *(f"{work}, {trouble}" for trouble in 2 * _AT_EVENTS for work in _LONG_WORKS),
+]
+_MAY_MISS = ("limited file size", "small disk")
+"""Drawn anew if there was room enough after all."""
+_MOST_TRIES = 6
+_FROM_THE_START = 3
+"""Files are limited from the start in one of so many cases, and else from a random event on."""
 _NEED_ROOM = ("open ", "write ", "os.mkdir ", "os.fsync ", "os.link ", "os.rename ")
 _HELP = (" - ", "see above")
 """A clear line says what to do, or what was said of each picture before."""
-_SMALLEST_LIMIT_BYTES = 2048
-"""What is said goes into files too, and must fit."""
+_SAID_BYTES = {"train": 4096, "translate": 2048, "enlarge": 2048}
+"""Room for what a work says, by its first word: that goes into a file, too, which no limit must cut off."""
+_SAID_BYTES_ELSE = 512
+_UNDISTURBED = "done all the same"
+_UNCLEARED = ("read-only from a write on",)
+"""Where what was half written cannot be removed."""
 _REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
@@ -93,13 +141,19 @@ def _prepare(folder: Path) -> None:
     torch.save(foreign_checkpoint(), folder / "foreign.pth")
     # Not in its run: scores of a run's model are kept there, too, and what is compared with must stay as it is.
     shutil.copy(_model(folder, "srgan"), folder / "upscaler.safetensors")
-    for work in WORKS:
-        out = folder / f"{work}-whole"
-        _set_out(work, folder, out)
-        seen = Hook(module="tests.reliability.file_events", name="record",
-                    arguments={"folder": str(out), "result": str(folder / f"{work}.events")})  # fmt: skip
-        done = _do(work, folder, out, hook=seen)
-        assert done.exit_code == 0, f"{work}: {done.stderr}"
+
+
+def _make_whole(work: str, prepared: Path) -> None:
+    """Do it undisturbed, unless that was done: WORK-whole and WORK.events."""
+    out, events = prepared / f"{work}-whole", prepared / f"{work}.events"
+    if events.exists():
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    _set_out(work, prepared, out)
+    seen = Hook(module="tests.reliability.file_events", name="record",
+                arguments={"folder": str(out), "result": str(events)})  # fmt: skip
+    done = _do(work, prepared, out, hook=seen)
+    assert done.exit_code == 0, f"{work}: {done.stderr}"
 
 
 def _set_out(work: str, prepared: Path, out: Path) -> None:
@@ -111,63 +165,130 @@ def _set_out(work: str, prepared: Path, out: Path) -> None:
             (out / "run" / name).unlink()
 
 
-def _do(work: str, prepared: Path, out: Path, hook: Hook | None = None, file_bytes: int | None = None) -> Running:
-    limits = {} if file_bytes is None else {resource.RLIMIT_FSIZE: file_bytes}
+def _possible(work: str) -> bool:
+    return all(importlib.util.find_spec(library) is not None for library in _NEEDED.get(work, ()))
+
+
+def _do(work: str, prepared: Path, out: Path, hook: Hook | None = None) -> Running:
+    environment = {**cache_in(out), "TMPDIR": str(out)}
     return warm_program().run(
-        WORKS[work](prepared, out), prepared, LONGEST_SECONDS, environment=cache_in(out), limits=limits, hook=hook
-    )
+        WORKS[work](prepared, out), prepared, LONGEST_SECONDS, environment=environment, hook=hook
+    )  # fmt: skip
 
 
 def _run(case: Case, folder: Path) -> Outcome:
-    prepared, rng = prepared_of(folder), case.rng
+    rng = case.rng
     work, trouble = case.kind.split(", ")
-    whole = prepared / f"{work}-whole"
+    if not _possible(work):
+        return Outcome(False, NOT_POSSIBLE_HERE, f"needs {' and '.join(_NEEDED[work])}")
+    _make_whole(work, prepared_of(folder))
+    for number in range(_MOST_TRIES):
+        outcome = _refuse_and_repeat(case, folder, rng, late=number < _MOST_TRIES - 1)
+        if outcome.what != _UNDISTURBED or trouble not in _MAY_MISS:
+            return outcome
+        shutil.rmtree(folder)
+        folder.mkdir()
+    return Outcome(False, "never hit", f"{_MOST_TRIES} times there was room enough")
+
+
+def _refuse_and_repeat(case: Case, folder: Path, rng: np.random.Generator, *, late: bool) -> Outcome:
+    """One try.
+
+    Args:
+        late: the trouble may begin later than the work.
+    """
+    prepared = prepared_of(folder)
+    work, trouble = case.kind.split(", ")
     with contextlib.ExitStack() as stack:
+        disk: _Disk | None = _Disk(folder)
         if trouble in ("small disk", "read-only disk"):
             disk = stack.enter_context(_disk(folder / "disk"))
-            if disk is None:
-                return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
-        else:
-            disk = _Disk(folder)
+        if disk is None:
+            return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
         _set_out(work, prepared, disk.folder)
-        done = _in_trouble(case, trouble, work, prepared, disk, whole, rng)
-        problem = _what_is_wrong(done, disk.folder, whole, work)
+        hook = _begin(case, prepared, disk, folder, rng, late=late)
+        done = _do(work, prepared, disk.folder, hook)
+        figures = _figures_of(case, prepared, folder)
+        wrong = _what_is_wrong(done, disk.folder, prepared / f"{work}-whole", work, cleared=trouble not in _UNCLEARED)
+        if wrong:
+            return Outcome(False, "failed wrongly", wrong, figures)
+        lost = lost_checkpoints(disk.folder / "run", noted_step(folder)) if work.startswith("train") else ""
+        if lost:
+            return Outcome(False, "lost", lost, figures)
         disk.enlarge()
-        if problem:
-            return Outcome(False, "failed wrongly", problem)
-        last = _again(work, prepared, disk.folder) if done.exit_code else done
-        if last.exit_code != 0:
-            return Outcome(False, "unusable", f"exit code {last.exit_code}: {last.stderr[-500:]}")
-        others = _other_results(work, prepared, disk.folder, whole)
-        if others:
-            return Outcome(False, "differs", "; ".join(others[:5]))
-    return Outcome(
-        True, f"refused with exit code {done.exit_code}, then equal" if done.exit_code else "done all the same"
-    )
+        what, detail = _repeat(work, prepared, disk.folder, done)
+        return Outcome(not detail, what, detail, figures)
 
 
-def _in_trouble(
-    case: Case, trouble: str, work: str, prepared: Path, disk: _Disk, whole: Path, rng: np.random.Generator
-) -> Running:
-    size = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-    largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-    match trouble:
-        case "limited file size":
-            return _do(work, prepared, disk.folder, file_bytes=_SMALLEST_LIMIT_BYTES + int(rng.integers(0, largest)))
-        case "small disk":
-            disk.leave_room_for(int(rng.integers(0, size)))
-        case "read-only disk":
+def _repeat(work: str, prepared: Path, out: Path, done: Running) -> tuple[str, str]:
+    """What became of it once there is room, and what is wrong with that."""
+    try:
+        last = _again(work, prepared, out) if done.exit_code else done
+    except HungError as error:
+        return "hung", str(error)
+    if last.exit_code != 0:
+        return "unusable", f"exit code {last.exit_code}: {last.stderr[-500:]}"
+    if went_back(last):
+        return "lost", f"went back: {last.stderr[-500:]}"
+    others = _other_results(work, prepared, out, prepared / f"{work}-whole")
+    if others:
+        return "differs", "; ".join(others[:5])
+    return (f"refused with exit code {done.exit_code}, then equal" if done.exit_code else _UNDISTURBED), ""
+
+
+def _figures_of(case: Case, prepared: Path, folder: Path) -> dict[str, float]:
+    work, trouble = case.kind.split(", ")
+    figures: dict[str, float] = {"step kept": noted_step(folder)} if work.startswith("train") else {}
+    if trouble in _AT_EVENTS:
+        # Of so many events each case of a kind takes another one.
+        figures["events of the work"] = len(_events_of(work, prepared))
+    return figures
+
+
+def _begin(
+    case: Case, prepared: Path, disk: _Disk, folder: Path, rng: np.random.Generator, *, late: bool
+) -> Hook | None:
+    """Let the trouble begin, or give what lets it begin in the process itself."""
+    work, trouble = case.kind.split(", ")
+    numbers, files = _events_of(work, prepared), _written(work, prepared)
+    trains = work.startswith("train")
+    if trouble in ("small disk", "read-only disk"):
+        if trouble == "small disk":
+            # Such a disk is filled by the page.
+            pages = sum(-(-size // resource.getpagesize()) for size in files)
+            disk.leave_room_for(resource.getpagesize() * int(rng.integers(0, pages)))
+        else:
             disk.refuse()
-        case _:
-            numbers = _moments((prepared / f"{work}.events").read_text().splitlines())
-            number = int(np.random.default_rng(0).permutation(numbers)[case.seed % len(numbers)])
-            refusing = Hook(
-                module="tests.reliability.file_events", name="refuse_from",
-                arguments={"folder": str(disk.folder), "number": number, "lasting": trouble == "full at a write",
-                           "reason": int(rng.choice(_REASONS)) if trouble == "refused once" else errno.ENOSPC},
-            )  # fmt: skip
-            return _do(work, prepared, disk.folder, hook=refusing)
-    return _do(work, prepared, disk.folder)
+        return noting(folder) if trains else None
+    arguments: dict[str, str | int | bool] = {
+        "folder": str(disk.folder),
+        "notes": str(notes_in(folder)) if trains else "",
+    }
+    if trouble == "limited file size":
+        begins_late = late and case.seed % _FROM_THE_START != 0
+        arguments["number"] = int(rng.choice(numbers)) if begins_late else 1
+        least = _SAID_BYTES.get(work.split()[0], _SAID_BYTES_ELSE)
+        longer = [size for size in files if size > least]
+        arguments["size_bytes"] = int(rng.integers(least, rng.choice(longer)))
+        return Hook(module="tests.reliability.file_events", name="limit_from", arguments=arguments)
+    mixed = np.random.default_rng(_AT_EVENTS.index(trouble)).permutation(numbers)
+    arguments["number"] = int(mixed[case.seed % len(mixed)])
+    arguments["lasting"] = trouble != "refused once"
+    reasons = {"full at a write": errno.ENOSPC, "read-only from a write on": errno.EROFS}
+    arguments["reason"] = reasons.get(trouble) or int(rng.choice(_REASONS))
+    return Hook(module="tests.reliability.file_events", name="refuse_from", arguments=arguments)
+
+
+def _events_of(work: str, prepared: Path) -> list[int]:
+    return _moments((prepared / f"{work}.events").read_text().splitlines())
+
+
+def _written(work: str, prepared: Path) -> list[int]:
+    """Sizes of the files that the undisturbed work has left; those that have several names count once."""
+    whole = prepared / f"{work}-whole"
+    names = ("run/report.html", "run/card.md") if work in _OF_A_RUN else ("**/*",)
+    states = [path.stat() for name in names for path in whole.glob(name) if path.is_file()]
+    return sorted({state.st_ino: state.st_size for state in states}.values())
 
 
 def _moments(events: Sequence[str]) -> list[int]:
@@ -179,13 +300,17 @@ def _moments(events: Sequence[str]) -> list[int]:
     ]
 
 
-def _what_is_wrong(done: Running, out: Path, whole: Path, work: str) -> str:
-    """What a refusal should not be like; empty if it is right."""
+def _what_is_wrong(done: Running, out: Path, whole: Path, work: str, *, cleared: bool) -> str:
+    """What a refusal should not be like; empty if it is right.
+
+    Args:
+        cleared: it was possible to remove what was half written.
+    """
     if done.exit_code == 0:
         return ""
     said = done.stderr
     complaints = [line for line in said.splitlines() if line.startswith("i2i: error:")]
-    if done.exit_code not in ((1, 7) if work in ("translate", "enlarge") else (1,)):
+    if done.exit_code not in ((1, 7) if work in _OF_PICTURES else (1,)):
         return f"exit code {done.exit_code}: {said[-500:]}"
     if (
         len(complaints) != 1
@@ -195,7 +320,7 @@ def _what_is_wrong(done: Running, out: Path, whole: Path, work: str) -> str:
     ):
         return f"not one clear line: {said[-500:]}"
     left = [str(path.relative_to(out)) for path in out.rglob("*") if path.name.startswith((".writing-", ".replaced-"))]
-    if left:
+    if left and cleared:
         return f"left behind: {left[:3]} ({complaints[0][-200:]})"
     if not work.startswith("train"):
         # A file is as it should be, or not there.
@@ -209,7 +334,7 @@ def _what_is_wrong(done: Running, out: Path, whole: Path, work: str) -> str:
 
 def _again(work: str, prepared: Path, out: Path) -> Running:
     """What a person does once there is room."""
-    if work.startswith("train") and work != "train with TensorBoard":
+    if work.startswith("train") and work not in _TRACKED:
         return go_on(prepared, work.removeprefix("train "), out)
     if work.startswith("train") and any((out / "run" / "checkpoints").glob("step_*")):
         return warm_program().run(["train", "--resume", out / "run"], out, environment=cache_in(out))
@@ -221,11 +346,9 @@ def _again(work: str, prepared: Path, out: Path) -> Running:
 
 def _other_results(work: str, prepared: Path, out: Path, whole: Path) -> list[str]:
     if work.startswith("train"):
-        name = "unconditional" if work == "train with TensorBoard" else work.removeprefix("train ")
-        found = differences(out / "run", prepared / name / "run")
-        return [
-            line for line in found if work != "train with TensorBoard" or not line.startswith(("tensorboard", "recipe"))
-        ]
+        name = "unconditional" if work in _TRACKED else work.removeprefix("train ")
+        own = (f"{_TRACKED[work]}/", "recipe") if work in _TRACKED else ()
+        return [line for line in differences(out / "run", prepared / name / "run") if not line.startswith(own)]
     if work in _OF_A_RUN:
         return unreadable(out / "run", whole / "run", ("report.html",) if work == "report" else ("card.md",))
     if work == "evaluate":
@@ -238,8 +361,9 @@ def _other_results(work: str, prepared: Path, out: Path, whole: Path) -> list[st
 
 def _results(out: Path) -> set[Path]:
     """Pictures and models; what tells of times and places is left out."""
-    wanted = (".png", ".ts", ".safetensors")
-    return {path.relative_to(out) for path in out.rglob("*") if path.suffix in wanted and path.is_file()}
+    wanted = (".png", ".ts", ".onnx", ".safetensors")
+    found = (path for path in out.rglob("*") if path.suffix in wanted and path.is_file())
+    return {path.relative_to(out) for path in found if not path.name.startswith(".")}
 
 
 def _figures(out: Path) -> list[tuple[str, float]]:
@@ -295,8 +419,8 @@ def may_mount() -> bool:
 FULL_DISKS = Scenario(
     name="full_disks",
     title="Full, small and read-only disks at every write",
-    long_count=500,
-    cases=lambda count: spread("full_disks", _KINDS, count),
+    long_count=650,
+    cases=lambda count: dealt("full_disks", _KINDS, count),
     run=_run,
     prepare=_prepare,
 )

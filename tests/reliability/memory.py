@@ -8,7 +8,6 @@ training that went on, perhaps in smaller parts, must end where the undisturbed 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.reliability.small_trainings import (
     nonfinite_files,
     prepare_pictures,
     read_notes,
+    whole_run,
 )
 from tests.warm import Hook, Running, warm_program
 
@@ -45,19 +45,15 @@ _ERRORS: dict[str, Callable[[], BaseException]] = {
         " free."
     ),
 }
-_IN_STEPS = tuple(_ERRORS)
-KINDS = (*_IN_STEPS, "reading a picture", "writing a checkpoint", "the system's limit")
+IN_STEPS = tuple(_ERRORS)
+"""Kinds in which an operation of a step fails."""
+_READING = ("cyclegan", "srgan")
+"""Trainings that read pictures from files or cut them out; those of the others are rows in memory."""
+KINDS = (*IN_STEPS, "reading a picture", "writing a checkpoint", "the system's limit")
 
 
 def _whole(name: str, prepared: Path) -> Path:
-    """The run of a training that nobody disturbed; made when it is first asked for."""
-    own = prepared / name
-    if not (own / "run" / "checkpoints" / f"step_{STEPS}").is_dir():
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir()
-        ended = warm_program().run(_arguments(name, prepared, own), own, _LONGEST_SECONDS)
-        assert ended.exit_code == 0, f"{name}: {ended.stderr}"
-    return own / "run"
+    return whole_run(name, prepared, STEPS, ["precision=fp64"])
 
 
 def _arguments(name: str, prepared: Path, folder: Path) -> list[str]:
@@ -67,7 +63,7 @@ def _arguments(name: str, prepared: Path, folder: Path) -> list[str]:
 
 def _run(case: Case, folder: Path) -> Outcome:
     rng, prepared = case.rng, prepared_of(folder)
-    names = [name for name in TRAININGS if case.kind != "reading a picture" or name in ("cyclegan", "srgan")]
+    names = [name for name in TRAININGS if case.kind != "reading a picture" or name in _READING]
     name = names[case.seed % len(names)]
     hook = Hook(
         module=__name__,
@@ -109,6 +105,8 @@ def _went_on(run: Path, whole: Path, where: str) -> Outcome:
         return Outcome(False, "not finite", f"{where}{found[:3]}")
     if hash_of_run(run, STEPS) == hash_of_run(whole, STEPS):
         return Outcome(True, "went on equal")
+    if _counters(run)["micro_batches"] == _counters(whole)["micro_batches"]:
+        return Outcome(False, "other weights", f"{where}although the batch was not split")
     states = [load_file(folder / "checkpoints" / f"step_{STEPS}" / "state.safetensors") for folder in (run, whole)]
     draws = [_counters(folder)["draws"] for folder in (run, whole)]
     if draws[0] != draws[1]:
@@ -136,7 +134,7 @@ def run_out(*, kind: str, step: int, share: float, notes: str) -> None:
         with Path(notes).open("a") as file:
             file.write(json.dumps(facts) + "\n")
 
-    if kind in _IN_STEPS:
+    if kind in IN_STEPS:
         _fail_in_step(_ERRORS[kind], step, share, happened)
     elif kind == "reading a picture":
         _fail_reading(step, happened)
@@ -164,19 +162,22 @@ class _FailingOperation(TorchDispatchMode):
 def _fail_in_step(error: Callable[[], BaseException], step: int, share: float, happened: Callable[..., None]) -> None:
     from i2i.training.engine import Engine
 
-    take_step, calls, operations = Engine.take_step, [0], [0]
+    take_step, calls, operations, ahead = Engine.take_step, [0], [0], [0]
 
     def watched(engine: Engine, draw: Any) -> Any:
         calls[0] += 1
-        if calls[0] not in (step - 2, step):
-            return take_step(engine, draw)
+        if calls[0] == step:
+            ahead[0] = 1 + int(share * operations[0])
         # Two steps before, to know about how many operations there are: what comes in every second step comes in both.
-        fail_at = 1 + int(share * operations[0]) if calls[0] == step else None
-        with _FailingOperation(fail_at, error, happened) as mode:
+        if calls[0] != step - 2 and ahead[0] <= 0:
+            return take_step(engine, draw)
+        with _FailingOperation(ahead[0] or None, error, happened) as mode:
             try:
                 return take_step(engine, draw)
             finally:
+                # Where the step had fewer than expected, the operation is one of the next.
                 operations[0] = mode.count
+                ahead[0] -= mode.count if ahead[0] else 0
 
     Engine.take_step = watched  # type: ignore[method-assign, assignment]
 

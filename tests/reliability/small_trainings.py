@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.runs import ADAPTIVE, GENERATION, R3GAN, RECIPE, UPSCALING, make_pictures
+from tests.warm import warm_program
 
 PICTURES = "pictures"
+LONGEST_SECONDS = 90.0
+"""A training of this kind that takes longer hangs."""
 _QUIET = (
     "training.validation.every_epochs=null",
     "training.samples.every_epochs=null",
@@ -40,7 +44,8 @@ class SmallTraining:
 TRAININGS: Mapping[str, SmallTraining] = {
     "cyclegan": SmallTraining(
         recipe=RECIPE,
-        overrides=("training.batch_size=4",),
+        # The recipe's own rate is zero from the eighth step on, so that the same weights would come out of anything.
+        overrides=("training.batch_size=4", "training.schedule.decay=40"),
         players={
             "generator_ab": "generator", "generator_ba": "generator",
             "discriminator_a": "discriminator", "discriminator_b": "discriminator",
@@ -55,6 +60,17 @@ TRAININGS: Mapping[str, SmallTraining] = {
             *ADAPTIVE,
         ),
         players={"generator": "generator", "discriminator": "discriminator"},
+    ),
+    "adaptive": SmallTraining(  # as dcgan, but nothing couples the samples
+        recipe=GENERATION,
+        overrides=(
+            "pipeline.generator.normalization=none",
+            "pipeline.discriminator.normalization=none",
+            "pipeline.penalties=[{kind: r1, weight: 0.1, every: 2}]",
+            *ADAPTIVE,
+        ),
+        players={"generator": "generator", "discriminator": "discriminator"},
+        splits=True,
     ),
     "r3gan": SmallTraining(  # one penalty in every step and one in every second
         recipe=GENERATION,
@@ -91,6 +107,40 @@ def prepare_pictures(folder: Path) -> None:
     make_pictures(folder / PICTURES)
 
 
+def whole_run(name: str, prepared: Path, steps: int, overrides: Sequence[str] = ()) -> Path:
+    """The run of a training that nobody disturbed, below `prepared`; made when it is first asked for."""
+    own = prepared / name
+    if not (own / "run" / "checkpoints" / f"step_{steps}").is_dir():
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
+        chosen = [f"training.length.steps={steps}", *up_to_the_last(steps), *overrides]
+        ended = warm_program().run(arguments_of(name, prepared, own, chosen), own, LONGEST_SECONDS)
+        assert ended.exit_code == 0, f"{name}: {ended.stderr}"
+    assert not (still := standing_still(name, own / "run", steps)), f"{name}: {still} no longer move"
+    return own / "run"
+
+
+def up_to_the_last(steps: int) -> list[str]:
+    """Overrides by which the state before the last step is kept, too: what `standing_still` looks at."""
+    return [f"training.checkpoints.every_steps={steps - 1}"]
+
+
+def standing_still(name: str, run: Path, step: int, before: int | None = None) -> list[str]:
+    """What of a run does not move (any more) up to this step: equal ends would prove nothing of it.
+
+    Networks whose weights are those of step `before` (by default the one before), and an augmentation that has not
+    begun.
+    """
+    steps = (step - 1 if before is None else before, step)
+    earlier, later = (load_file(run / "checkpoints" / f"step_{at}" / "state.safetensors") for at in steps)
+    weights = {
+        player: [key for key in later if key.startswith(f"network/{player}/")] for player in TRAININGS[name].players
+    }
+    still = [player for player, keys in weights.items() if all(torch.equal(earlier[key], later[key]) for key in keys)]
+    probability = later.get("memory/augmentation/probability")
+    return still if probability is None or float(probability) > 0 else [*still, "augmentation"]
+
+
 def hash_of_run(run: Path, step: int) -> str:
     """One hash over all that decides how the training would go on, and over the model.
 
@@ -110,18 +160,36 @@ def hash_of_run(run: Path, step: int) -> str:
 def difference(run: Path, other: Path, step: int) -> str:
     """What differs between two runs at a step, in a few words; empty if nothing does."""
     parts = [_parts(folder / "checkpoints" / f"step_{step}") for folder in (run, other)]
-    differing = sorted(name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name))
-    model = [(folder / "model.safetensors").read_bytes() for folder in (run, other)]
-    differing += ["model.safetensors"] if model[0] != model[1] else []
+    for part, folder in zip(parts, (run, other), strict=True):
+        part["model.safetensors"] = (folder / "model.safetensors").read_bytes()
+    return _differing(*parts)
+
+
+def difference_of_checkpoints(checkpoint: Path, other: Path) -> str:
+    """What differs between two checkpoints and their models, in a few words; empty if nothing does.
+
+    The runs may have been given different lengths, of which their models tell.
+    """
+    parts = [_parts(folder) for folder in (checkpoint, other)]
+    for part, folder in zip(parts, (checkpoint, other), strict=True):
+        part |= {f"model/{name}": value for name, value in _bytes_of(folder / "model.safetensors").items()}
+    return _differing(*parts)
+
+
+def _differing(parts: Mapping[str, object], others: Mapping[str, object]) -> str:
+    differing = sorted(name for name in parts.keys() | others.keys() if parts.get(name) != others.get(name))
     return f"{len(differing)} differ: {', '.join(differing[:4])}" if differing else ""
 
 
 def _parts(checkpoint: Path) -> dict[str, object]:
-    tensors = load_file(checkpoint / "state.safetensors")
     counters = json.loads((checkpoint / "state.json").read_text())
     for name in ("best_score", "best_step"):
         counters.pop(name)
-    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()} | counters
+    return _bytes_of(checkpoint / "state.safetensors") | counters
+
+
+def _bytes_of(file: Path) -> dict[str, bytes]:
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in load_file(file).items()}
 
 
 def nonfinite_in(file: Path) -> list[str]:

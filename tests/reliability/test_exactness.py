@@ -32,3 +32,5 @@ def test_the_long_form_cuts_everywhere_in_every_variant() -> None:
     assert {case.kind for case in OFTEN.cases(OFTEN.long_count)} == VARIANTS.keys()
     for word in ("bf16", "2 processes", "accumulated"):
         assert any(word in name for name in VARIANTS)
+    # An augmentation that adapts to what the whole batch says, heard in parts.
+    assert "adaptive bf16, 2 processes, accumulated" in VARIANTS

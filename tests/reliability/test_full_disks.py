@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability import full_disks
 from tests.reliability.cases import Case, few
 from tests.reliability.full_disks import SCENARIOS
 from tests.reliability.short_form import assert_well
+from tests.reliability.test_killing import LOSSES, losing
 from tests.warm import AVAILABLE
 
 (SCENARIO,) = SCENARIOS
@@ -16,11 +18,18 @@ from tests.warm import AVAILABLE
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="processes are forked from a warm one")
 
 
-QUICK = [
-    case
-    for case in few(SCENARIO)
-    if case.kind.endswith("full at a write") or (case.kind.endswith("disk") and not case.kind.startswith("train"))
-]
+QUICK_WORKS = ("translate in bands", "generate", "convert", "prepare", "report")
+"""In every trouble; the long form has the others there, too."""
+SLOW_WORKS = ("train unconditional", "train srgan", "train with W&B", "export to ONNX")
+"""For the long form alone, but for what is tried of the first below."""
+
+
+def is_quick(kind: str) -> bool:
+    work, trouble = kind.split(", ")
+    return work not in SLOW_WORKS if trouble == "full at a write" else work in QUICK_WORKS
+
+
+QUICK = [case for case in few(SCENARIO) if is_quick(case.kind)]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
@@ -28,6 +37,26 @@ def test_refused_and_done_again(case: Case, place: Path) -> None:
     assert_well(SCENARIO, case, place)
 
 
-@pytest.mark.parametrize("trouble", ["limited file size", "small disk", "read-only disk"])
+@pytest.mark.parametrize(
+    "trouble", ["refused once", "read-only from a write on", "limited file size", "small disk", "read-only disk"]
+)
 def test_trainings_of_one_pipeline_in_every_trouble(trouble: str, place: Path) -> None:
-    assert_well(SCENARIO, Case(SCENARIO.name, f"train unconditional, {trouble}", 0), place)
+    assert_well(SCENARIO, Case(SCENARIO.name, f"train unconditional, {trouble}", 1), place)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lost_checkpoints_are_noticed(loss: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that the disk refuses its last checkpoint, and that has lost those before by then."""
+    monkeypatch.setattr(
+        full_disks, "_begin", lambda case, prepared, disk, folder, rng, late: losing(folder, loss, "refused")
+    )
+    outcome = SCENARIO.settle(Case(SCENARIO.name, "train unconditional, full at a write", 0), place)
+    assert (outcome.ok, outcome.what) == (False, "lost"), outcome
+
+
+def test_every_case_of_a_work_is_refused_at_another_event(place: Path, tmp_path: Path) -> None:
+    work, disk = "train unconditional", full_disks._Disk(tmp_path)
+    full_disks._make_whole(work, place / "prepared")
+    cases = [Case(SCENARIO.name, f"{work}, full at a write", seed) for seed in range(100)]
+    hooks = [full_disks._begin(case, place / "prepared", disk, tmp_path, case.rng, late=True) for case in cases]
+    assert len({hook.arguments["number"] for hook in hooks if hook is not None}) == len(cases)

@@ -1,4 +1,4 @@
-"""One of two processes is killed: the other says so, and torchrun's restart goes on with the run."""
+"""One of two processes is killed: the other says so, and the run goes on to the end that it would have had."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from tests.warm import AVAILABLE
 
 @pytest.mark.slow
 @pytest.mark.skipif(not AVAILABLE, reason="looks for processes in /proc")
-@pytest.mark.parametrize("case", few(SCENARIO, kinds=["rank 1, restarted by torchrun"]), ids=str)
-def test_restarted(case: Case, place: Path) -> None:
+@pytest.mark.parametrize(
+    "case", few(SCENARIO, kinds=["rank 1, restarted by torchrun", "rank 0, then resumed"]), ids=str
+)
+def test_it_ends_as_if_nobody_had_been_killed(case: Case, place: Path) -> None:
     assert_well(SCENARIO, case, place)
 
 

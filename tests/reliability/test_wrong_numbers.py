@@ -9,7 +9,8 @@ import pytest
 from tests import warm
 from tests.reliability.cases import Case, few
 from tests.reliability.short_form import assert_well
-from tests.reliability.wrong_numbers import NETWORKS, SCENARIOS, SPANS, expected
+from tests.reliability.small_trainings import TRAININGS
+from tests.reliability.wrong_numbers import KINDS, NETWORKS, SCENARIOS, SPANS, expected
 
 (SCENARIO,) = SCENARIOS
 
@@ -25,7 +26,8 @@ def test_what_is_broken_is_skipped_and_never_written(case: Case, place: Path) ->
 def test_the_short_form_meets_every_network_and_every_span() -> None:
     numbers = range(len(few(SCENARIO)))
     assert {number % len(SPANS) for number in numbers} == {*range(len(SPANS))}
-    assert len({NETWORKS[number % len(NETWORKS)][0] for number in numbers}) == 4
+    assert {NETWORKS[number % len(NETWORKS)][0] for number in numbers} == TRAININGS.keys()
+    assert {case.kind for case in few(SCENARIO)} == {*KINDS}
 
 
 def test_the_rules_are_told_rightly() -> None:

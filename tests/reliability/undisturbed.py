@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from i2i.errors import ModelError
+from i2i.training.checkpoint import checkpoint_steps, load_newest_checkpoint
 from i2i.training.tracking import read_metrics
+from tests.reliability.cases import Case
 from tests.training.runs import GENERATION, RECIPE, UPSCALING, make_pictures
 from tests.warm import Hook, Running, warm_program
 
 STEPS = 4
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 120.0
 """A training of this kind that takes longer hangs."""
 TRAININGS: Mapping[str, str] = {"cyclegan": RECIPE, "unconditional": GENERATION, "srgan": UPSCALING}
 """Recipes by name."""
@@ -25,11 +28,18 @@ _OVERRIDES = (
 )
 _ATTEMPT_FILES = frozenset({"metrics.jsonl", "report.html", "card.md", "environment.json"})
 """They tell of times and attempts, which differ."""
+_NOTES = "in_place.txt"
+
+
+class HungError(Exception):
+    """A training that does not come to an end."""
 
 
 def make_undisturbed(folder: Path, names: Sequence[str] = tuple(TRAININGS)) -> None:
     """Run these trainings whole below `folder`: NAME/run, NAME.seconds, NAME.events, the recipe NAME.yaml."""
     make_pictures(folder / "pictures")
+    # Or the time that the imports take would count as that of the first training.
+    warm_program().run(["--version"], folder, LONGEST_SECONDS)
     for name in names:
         (folder / f"{name}.yaml").write_text(TRAININGS[name].replace("ROOT", str(folder / "pictures")))
         seen = Hook(module="tests.reliability.file_events", name="record",
@@ -51,24 +61,92 @@ def cache_in(folder: Path) -> dict[str, str]:
     return {"I2I_CACHE": str(folder / "cache")}
 
 
-def train(prepared: Path, name: str, folder: Path, hook: Hook | None = None) -> Running:
-    """The training `name` into `folder`/run, whole unless the hook has it otherwise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return warm_program().run(
-        arguments_of(prepared, name, folder), folder, LONGEST_SECONDS, environment=cache_in(folder), hook=hook
+def notes_in(folder: Path) -> Path:
+    """Where a training below the `folder` of a case notes which checkpoint it has in place."""
+    return folder / _NOTES
+
+
+def noting(folder: Path) -> Hook:
+    """A training that makes these notes, and has no other trouble."""
+    return Hook(
+        module="tests.reliability.file_events", name="note_checkpoints", arguments={"notes": str(notes_in(folder))}
     )
 
 
-def go_on(prepared: Path, name: str, folder: Path, hook: Hook | None = None) -> Running:
-    """What a person does after a run has died: resume it, or start it again if it says that there is nothing yet."""
-    resumed = warm_program().run(
-        ["train", "--resume", folder / "run", "--device", "cpu"], folder, LONGEST_SECONDS,
-        environment=cache_in(folder), hook=hook,
-    )  # fmt: skip
+def train(
+    prepared: Path, name: str, folder: Path, hook: Hook | None = None, kill_after: float | None = None
+) -> Running:
+    """The training `name` into `folder`/run, whole unless the hook has it otherwise, or so many seconds are over.
+
+    Raises:
+        HungError: it does not end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return _ended(arguments_of(prepared, name, folder), folder, hook, kill_after)
+
+
+def go_on(
+    prepared: Path, name: str, folder: Path, hook: Hook | None = None, kill_after: float | None = None
+) -> Running:
+    """What a person does after a run has died: resume it, or start it again if it says that there is nothing yet.
+
+    Raises:
+        HungError: it does not end.
+    """
+    resumed = _ended(["train", "--resume", folder / "run", "--device", "cpu"], folder, hook, kill_after)
     nothing_yet = "no run to resume here" in resumed.stderr or "it has no checkpoint yet" in resumed.stderr
     if resumed.exit_code == 5 and nothing_yet:
-        return train(prepared, name, folder, hook)
+        return train(prepared, name, folder, hook, kill_after)
     return resumed
+
+
+def _ended(arguments: list[str | Path], folder: Path, hook: Hook | None, kill_after: float | None) -> Running:
+    running = warm_program().start(arguments, folder, environment=cache_in(folder), hook=hook)
+    if running.wait(LONGEST_SECONDS if kill_after is None else kill_after) is None:
+        running.kill()
+        # The same end as that of a kill, which is no hang, or of an event, which is none either.
+        if kill_after is None:
+            raise HungError(f"i2i {arguments[0]} {arguments[1]} still ran after {LONGEST_SECONDS:.0f} s")
+    return running
+
+
+def noted_step(folder: Path) -> int:
+    """The newest step whose checkpoint was in place, as the trainings below `folder` have noted; 0 without any."""
+    notes = notes_in(folder)
+    return int(notes.read_text() or "0") if notes.exists() else 0
+
+
+def lost_checkpoints(run: Path, least: int) -> str:
+    """What is wrong with the checkpoints of a run that ended too early; empty if no more than a step is lost.
+
+    Whoever resumes it must find a whole one of the step `least` or later, and none that is damaged after it.
+    """
+    steps = checkpoint_steps(run)
+    if not least and not steps:
+        return ""
+    try:
+        step, _ = load_newest_checkpoint(run)
+    except ModelError as error:
+        return f"the checkpoint of step {least} was in place, and now: {error}"
+    if step < steps[-1]:
+        return f"step {steps[-1]} has a checkpoint that is not whole"
+    return f"the checkpoint of step {least} was in place, and the newest is of step {step}" if step < least else ""
+
+
+def went_back(resumed: Running) -> bool:
+    """Whether a training said that it passes over its newest checkpoint."""
+    return "going back to the checkpoint before" in " ".join(resumed.stderr.split())
+
+
+def dealt(scenario: str, kinds: Sequence[str], count: int) -> list[Case]:
+    """`count` cases, dealt round to these kinds; one that is named twice gets twice as many."""
+    seeds = dict.fromkeys(kinds, 0)
+    cases: list[Case] = []
+    for index in range(count):
+        kind = kinds[index % len(kinds)]
+        cases.append(Case(scenario, kind, seeds[kind]))
+        seeds[kind] += 1
+    return cases
 
 
 def differences(run: Path, reference: Path) -> list[str]:

@@ -7,10 +7,10 @@ import ctypes
 import fcntl
 import json
 import os
-import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,12 +23,16 @@ from tests.reliability.small_trainings import (
     hash_of_run,
     prepare_pictures,
     read_notes,
+    whole_run,
 )
-from tests.warm import Hook, warm_program
+from tests.warm import Hook, Running, warm_program
 
-STEPS = 16
+STEPS = 24
+_LATEST_STEP = 12
+"""At which the trouble comes: what was read ahead before, four batches a worker, must not last to the end."""
 _LONGEST_SECONDS = 90.0
-"""Of cases that need a right which this process has not."""
+_GOES_ON_ALONE = "loading processes failed"
+"""What the program says when it has noticed, and reads the pictures itself from there on."""
 
 _READ_AHEAD = ("cyclegan", "srgan")
 """Trainings whose pictures worker processes read; those of the others lie in memory."""
@@ -50,17 +54,6 @@ _CALLS = ("start", "scalars", "images", "model", "finish")
 """Of a sink: the one that fails or hangs."""
 
 
-def _whole(name: str, prepared: Path) -> Path:
-    """The run of a training that nobody disturbed; made when it is first asked for."""
-    own = prepared / name
-    if not (own / "run" / "checkpoints" / f"step_{STEPS}").is_dir():
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir()
-        ended = warm_program().run(_arguments(name, prepared, own, "--quiet"), own, _LONGEST_SECONDS)
-        assert ended.exit_code == 0, f"{name}: {ended.stderr}"
-    return own / "run"
-
-
 def _arguments(name: str, prepared: Path, folder: Path, quiet: str, *overrides: str) -> list[str]:
     lengths = [f"training.length.steps={STEPS}", "training.checkpoints.every_steps=4"]
     arguments = arguments_of(name, prepared, folder, [*lengths, *overrides])
@@ -77,33 +70,42 @@ def _run(case: Case, folder: Path) -> Outcome:
         module=__name__,
         name=(_OF_WORKERS | _OF_LISTENERS)[case.kind],
         arguments={
-            "step": int(rng.integers(2, STEPS)),
+            "step": int(rng.integers(2, _LATEST_STEP + 1)),
             "chosen": int(rng.integers(1000)),
             "notes": str(folder / "notes.jsonl"),
         },
     )
-    quiet = "" if "output" in case.kind else "--quiet"
-    arguments = _arguments(name, prepared, folder, quiet, *overrides)
+    arguments = _arguments(name, prepared, folder, "" if "output" in case.kind else "--quiet", *overrides)
     started = time.monotonic()
     ended = warm_program().run(arguments, folder, _LONGEST_SECONDS, hook=hook)
-    seconds = time.monotonic() - started
-    notes = read_notes(folder / "notes.jsonl")
+    in_time = time.monotonic() - started < _LONGEST_SECONDS
     where = f"{name}: {dict(hook.arguments)}: "
-    if any("impossible" in note for note in notes):
-        return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
-    if ended.exit_code is None or seconds >= _LONGEST_SECONDS:
-        return Outcome(False, "hung", where + ended.stderr[-300:])
-    # The last line, to standard output, may still find out that nobody reads.
-    if ended.exit_code not in ((0, 141) if case.kind == "output that nobody reads" else (0,)):
-        return Outcome(False, "failed", f"{where}exit code {ended.exit_code}: {ended.stderr[-300:]}")
-    if not notes:
-        return Outcome(False, "undisturbed", f"{where}the trouble did not come")
-    if "Traceback" in ended.stderr:
-        return Outcome(False, "traceback", where + ended.stderr[-300:])
-    whole = _whole(name, prepared)
+    if problem := _problem_of(case.kind, ended, read_notes(folder / "notes.jsonl"), where, in_time=in_time):
+        return problem
+    whole = whole_run(name, prepared, STEPS)
     if hash_of_run(folder / "run", STEPS) != hash_of_run(whole, STEPS):
         return Outcome(False, "other weights", where + difference(folder / "run", whole, STEPS))
     return _whole_record(folder / "run", where)
+
+
+def _problem_of(
+    kind: str, ended: Running, notes: Sequence[Mapping[str, object]], where: str, *, in_time: bool
+) -> Outcome | None:
+    """How it ended, where that is not well or shows nothing."""
+    if any("impossible" in note for note in notes):
+        return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
+    if ended.exit_code is None or not in_time:
+        return Outcome(False, "hung", where + ended.stderr[-300:])
+    # The last line, to standard output, may still find out that nobody reads.
+    if ended.exit_code not in ((0, 141) if kind == "output that nobody reads" else (0,)):
+        return Outcome(False, "failed", f"{where}exit code {ended.exit_code}: {ended.stderr[-300:]}")
+    if not notes:
+        return Outcome(False, "undisturbed", f"{where}the trouble did not come")
+    if kind in _OF_WORKERS and _GOES_ON_ALONE not in ended.stderr:
+        return Outcome(False, "undisturbed", f"{where}the training noticed nothing: {ended.stderr[-300:]}")
+    if "Traceback" in ended.stderr:
+        return Outcome(False, "traceback", where + ended.stderr[-300:])
+    return None
 
 
 def _whole_record(run: Path, where: str) -> Outcome:
@@ -158,10 +160,14 @@ def _workers() -> list[int]:
 
 
 def fill_shared_memory(step: int, chosen: int, notes: str) -> None:
-    """A /dev/shm of our own with hardly any room, for this process and those it starts."""
+    """A /dev/shm of our own, for this process and those it starts, that is full after some batches.
+
+    What processes talk through takes 56 KB of it; the eight batches that they read ahead take 64 KB at least, for
+    even the smallest tensor takes a page.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     new_mounts, recursive_private = 0x20000, 0x44000
-    room = ("16k", "64k", "256k")[chosen % 3]
+    room = ("64k", "80k", "96k")[chosen % 3]
     done = (
         libc.unshare(new_mounts) == 0
         and libc.mount(b"none", b"/", None, recursive_private, None) == 0

@@ -1,51 +1,43 @@
 """Numbers that break while a network trains: what is broken is skipped and counted, and never reaches a file.
 
 A case spoils one network of one training (its output, the gradient of one of its weights, or a loss of the player that
-trains it) in chosen steps. Every update is watched: one that met such numbers must leave all weights, buffers and
-optimizers exactly as they were. What the training does next is worked out here from the settings alone.
+trains it) in chosen steps, everywhere or in one of two processes or of two micro-batches alone. Every update is
+watched: one that met such numbers must leave all weights, buffers and optimizers exactly as they were, in every
+process. What the training does next is worked out here from the settings alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from tests.reliability.breaking_numbers import notes_of
 from tests.reliability.cases import Case, Outcome, Scenario, prepared_of, spread
 from tests.reliability.small_trainings import (
     TRAININGS,
     arguments_of,
     nonfinite_files,
-    nonfinite_in,
     prepare_pictures,
     read_notes,
 )
-from tests.warm import Hook, warm_program
-
-if TYPE_CHECKING:
-    from i2i.core.step import Losses, StepContext, Update
-    from i2i.training.engine import Engine
+from tests.warm import Hook, Running, warm_program
 
 STEPS = 14
 TOLERATED = 2
 ROLLBACKS = 2
 CHECKPOINT_EVERY = 3
 _LONGEST_SECONDS = 60.0
-_LARGE = 3e38
-"""Finite in float32 and bfloat16; its square, or twice as much, is not."""
 
 NETWORKS = [(training, network) for training, known in TRAININGS.items() for network in known.players]
-KINDS = [
-    f"{value} in {place}" for place in ("an output", "a gradient", "a loss") for value in ("nan", "inf", "overflow")
-]
+_PLACES = ("an output", "a gradient", "a loss")
+_ONE_PROCESS, _ONE_MICRO_BATCH = "one of two processes", "one of two micro-batches"
+KINDS = [f"{value} in {place}" for place in _PLACES for value in ("nan", "inf", "overflow")]
+KINDS += [f"nan in {place}, {where}" for where in (_ONE_PROCESS, _ONE_MICRO_BATCH) for place in _PLACES]
 SPANS = ("one step", "now and then", "then stop", "then roll back", "again and again", "before any checkpoint")
 
 
@@ -105,54 +97,77 @@ def spoiled_steps(span: str, rng: Any, first: int) -> list[int]:
 
 
 def _run(case: Case, folder: Path) -> Outcome:
+    trouble, _, where = case.kind.partition(", ")
+    networks = [each for each in NETWORKS if where != _ONE_MICRO_BATCH or TRAININGS[each[0]].splits]
     number = KINDS.index(case.kind) + case.seed
-    training, network = NETWORKS[number % len(NETWORKS)]
-    span = SPANS[(case.seed // len(NETWORKS) + number) % len(SPANS)]
-    value, place = case.kind.split(" in ")
+    training, network = networks[number % len(networks)]
+    span = SPANS[(case.seed // len(networks) + number) % len(SPANS)]
+    value, place = trouble.split(" in ")
     rng = case.rng
-    first = max(TRAININGS[training].boundaries, default=0) + 1
-    steps = spoiled_steps(span, rng, first)
-    hook = Hook(
-        module=__name__,
-        name="spoil",
-        arguments={
-            "network": network,
-            "player": TRAININGS[training].players[network],
-            "value": value,
-            "place": place,
-            "steps": steps,
-            "chosen": int(rng.integers(1 << 30)),
-            "notes": str(folder / "notes.jsonl"),
-        },
-    )
+    steps = spoiled_steps(span, rng, max(TRAININGS[training].boundaries, default=0) + 1)
+    overrides = _overrides(span, rng, accumulate=2 if where == _ONE_MICRO_BATCH else 1)
+    arguments = {
+        "network": network,
+        "player": TRAININGS[training].players[network],
+        "value": value,
+        "place": place,
+        "steps": steps,
+        "chosen": int(rng.integers(1 << 30)),
+        "folder": str(folder),
+        "only_rank": int(rng.integers(2)) if where == _ONE_PROCESS else None,
+        "only_micro_batch": int(rng.integers(2)) if where == _ONE_MICRO_BATCH else None,
+    }
+    hook = Hook(module="tests.reliability.breaking_numbers", name="spoil", arguments=arguments)
+    words = arguments_of(training, prepared_of(folder), folder, overrides)
+    if where == _ONE_PROCESS:
+        ended = warm_program().run_group(words, folder, _LONGEST_SECONDS, hook=hook)
+    else:
+        ended = [warm_program().run(words, folder, _LONGEST_SECONDS, hook=hook)]
+    return _judge(ended, folder, span, steps, certain=_is_certain(value, place), what=f"{training} {network}")
+
+
+def _overrides(span: str, rng: Any, accumulate: int) -> list[str]:
     stays = span == "before any checkpoint"
-    overrides = [
+    return [
         f"precision={'bf16' if rng.random() < 0.3 else 'fp32'}",
+        f"training.accumulate={accumulate}",
         f"training.length.steps={STEPS}",
         f"training.checkpoints.every_steps={'null' if stays else CHECKPOINT_EVERY}",
         f"training.nonfinite.tolerated_steps={0 if stays else TOLERATED}",
         f"training.nonfinite.rollbacks={ROLLBACKS}",
         f"training.nonfinite.then={'stop' if span in ('one step', 'now and then', 'then stop') else 'rollback'}",
     ]
-    ended = warm_program().run(
-        arguments_of(training, prepared_of(folder), folder, overrides), folder, _LONGEST_SECONDS, hook=hook
-    )
-    notes = read_notes(folder / "notes.jsonl")
-    where = f"{training} {network}, {span}, steps {steps[:6]}"
-    problem = _problem_of(notes, steps, span, ended.exit_code, ended.stderr, folder, certain=_is_certain(value, place))
+
+
+def _judge(
+    ended: Sequence[Running], folder: Path, span: str, steps: Sequence[int], *, certain: bool, what: str
+) -> Outcome:
+    """Every process did as it should, and all did the same."""
+    notes = [read_notes(notes_of(folder, rank)) for rank in range(len(ended))]
+    problem = next(filter(None, (
+        _problem_of(own, steps, span, running.exit_code, running.stderr, folder, certain=certain)
+        for own, running in zip(notes, ended, strict=True)
+    )), "") or _problem_between(notes)  # fmt: skip
     if problem:
-        return Outcome(False, "wrong", f"{where}: {problem}")
-    skipped = sum(not note["finite"] for note in notes if note["kind"] == "step")
-    what = (
-        "stopped"
-        if ended.exit_code == 8
-        else "went back"
-        if _went_back(notes)
-        else "skipped"
-        if skipped
-        else "harmless"
-    )
-    return Outcome(True, what, figures={"skipped_steps": skipped})
+        return Outcome(False, "wrong", f"{what}, {span}, steps {steps[:6]}: {problem}")
+    skipped = sum(not note["finite"] for note in notes[0] if note["kind"] == "step")
+    if ended[0].exit_code == 8:
+        became = "stopped"
+    elif _went_back(notes[0]):
+        became = "went back"
+    else:
+        became = "skipped" if skipped else "harmless"
+    return Outcome(True, became, figures={"skipped_steps": skipped})
+
+
+def _problem_between(notes: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """Where one process stands otherwise than the first; empty if none does."""
+    first, *others = ([note for note in own if note["kind"] == "step"] for own in notes)
+    for other in others:
+        for ours, theirs in zip(first, other, strict=True):
+            if ours["state"] != theirs["state"]:
+                return f"step {ours['call']}: the processes have other weights or optimizers"
+    return ""
 
 
 def _is_certain(value: str, place: str) -> bool:
@@ -180,7 +195,7 @@ def _problem_of(
     broken = {note["call"] for note in taken if not note["finite"]}
     if not taken:
         return f"no step: exit code {exit_code}: {said[-300:]}"
-    if unapplied := [note["call"] for note in taken if note["call"] in steps and not note["applied"]]:
+    if unapplied := [note["call"] for note in taken if note["unapplied"]]:
         return f"nothing was spoiled in steps {unapplied}"
     if broken - set(steps):
         return f"steps {sorted(broken - set(steps))} broke, but were not spoiled"
@@ -189,6 +204,8 @@ def _problem_of(
     for note in taken:
         if note["moved_although_broken"]:
             return f"step {note['call']}: a broken update changed {note['moved_although_broken'][:3]}"
+        if note["stood_still"]:
+            return f"step {note['call']}: {note['stood_still']} moved nothing, though nothing was broken"
         if note["nonfinite"]:
             return f"step {note['call']}: {note['nonfinite'][:3]} are not finite afterwards"
     wanted = expected(lambda call: call in broken, span)
@@ -218,168 +235,6 @@ def _problem_in_files(notes: Sequence[Mapping[str, Any]], run: Path, broken: int
     if recorded[-1] != broken:
         return f"metrics.jsonl counts {recorded[-1]} skipped updates, expected {broken}"
     return ""
-
-
-# The hook: in the process that trains
-
-
-def spoil(*, network: str, player: str, value: str, place: str, steps: list[int], chosen: int, notes: str) -> None:
-    """Break numbers of `network` in the `steps`, and note what becomes of every update and file."""
-    watch = _Watch(Path(notes), {"nan": float("nan"), "inf": float("inf"), "overflow": _LARGE}[value], set(steps))
-    watch.follow_engine(
-        {"an output": _output_of, "a gradient": _gradient_of, "a loss": _loss_of}[place], network, player, chosen
-    )
-    watch.follow_files()
-
-
-class _Watch:
-    """Counts steps, says when one is to be spoiled, and writes down what it sees."""
-
-    def __init__(self, notes: Path, value: float, steps: set[int]) -> None:
-        self.notes, self.value, self.steps = notes, value, steps
-        self.call = self.applied = 0
-        self.stepping = False
-        self.moved: list[str] = []
-
-    @property
-    def due(self) -> bool:
-        """Whether what happens now is to be spoiled."""
-        return self.stepping and self.call in self.steps
-
-    def spoiled(self, tensor: Tensor) -> Tensor:
-        """`tensor` with one broken element."""
-        self.applied += 1
-        noise = torch.zeros_like(tensor)
-        noise[(0,) * noise.dim()] = self.value
-        return tensor + noise
-
-    def note(self, kind: str, **facts: object) -> None:
-        with self.notes.open("a") as file:
-            file.write(json.dumps({"kind": kind, **facts}) + "\n")
-
-    def follow_engine(
-        self, install: Callable[[_Watch, Engine, str, str, int], None], network: str, player: str, chosen: int
-    ) -> None:
-        from i2i.training.engine import Engine
-
-        take_step, apply = Engine.take_step, Engine.apply
-
-        def watched_step(engine: Engine, draw: Any) -> Any:
-            if self.call == 0:
-                install(self, engine, network, player, chosen)
-            self.call, self.applied, self.stepping, self.moved = self.call + 1, 0, True, []
-            reports = take_step(engine, draw)
-            self.stepping = False
-            state = _state_of(engine)
-            self.note(
-                "step", call=self.call, step=engine.step, applied=self.applied,
-                finite=all(bool(report.finite) for report in reports.values()),
-                moved_although_broken=self.moved,
-                nonfinite=[name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())],
-            )  # fmt: skip
-            return reports
-
-        def watched_update(
-            engine: Engine, update: Update, draw: Any, underway: Any, report: Any, *rest: Any, **named: Any
-        ):
-            before = _hashes(engine)
-            apply(engine, update, draw, underway, report, *rest, **named)
-            if not bool(report.finite):
-                after = _hashes(engine)
-                self.moved += [f"{update.name}: {name}" for name in after if after[name] != before.get(name)]
-
-        Engine.take_step, Engine.apply = watched_step, watched_update  # type: ignore[method-assign, assignment]
-
-    def follow_files(self) -> None:
-        """Look into every checkpoint and model as soon as it is written."""
-        from i2i.training import run as module
-
-        save, write = module.save_checkpoint, module.write_model_file
-
-        def watched_save(*given: Any, **named: Any) -> Path:
-            folder = save(*given, **named)
-            self.note("file", file=folder.name, nonfinite=nonfinite_in(folder / "state.safetensors"))
-            return folder
-
-        def watched_write(path: Path, *rest: Any, **named: Any) -> Any:
-            result = write(path, *rest, **named)
-            self.note("file", file=path.name, nonfinite=nonfinite_in(path))
-            return result
-
-        module.save_checkpoint, module.write_model_file = watched_save, watched_write
-
-
-def _state_of(engine: Engine) -> dict[str, Tensor]:
-    """Weights, buffers, optimizers, averages and memories by name."""
-    state: dict[str, Tensor] = {}
-    for name, network in engine.pipeline.networks.items():
-        state |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
-    for name, network in (engine.averages.networks if engine.averages else {}).items():
-        state |= {f"average of {name}.{key}": tensor for key, tensor in network.state_dict().items()}
-    for name, player in engine.players.items():
-        state |= {f"optimizer of {name}.{key}": tensor for key, tensor in player.state().items()}
-    for name, memory in engine.pipeline.memories.items():
-        state |= {f"memory {name}.{key}": tensor for key, tensor in memory.state().items()}
-    return {name: tensor.detach() for name, tensor in state.items()}
-
-
-def _hashes(engine: Engine) -> dict[str, str]:
-    """Of all that one update may change and must not when it is broken; memories keep what is whole of a picture.
-
-    What an optimizer holds before its first step may be zeros or nothing.
-    """
-    return {
-        name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
-        for name, tensor in _state_of(engine).items()
-        if not name.startswith("memory ") and not (name.startswith("optimizer ") and not bool(tensor.any()))
-    }
-
-
-# Three places to break numbers at
-
-
-def _output_of(watch: _Watch, engine: Engine, network: str, player: str, chosen: int) -> None:
-    def after(module: object, inputs: object, output: Any) -> Any:
-        if not watch.due:
-            return None
-        if isinstance(output, Tensor):
-            return watch.spoiled(output)
-        return dataclasses.replace(output, logits=(watch.spoiled(output.logits[0]), *output.logits[1:]))
-
-    engine.pipeline.networks[network].register_forward_hook(after)
-
-
-def _gradient_of(watch: _Watch, engine: Engine, network: str, player: str, chosen: int) -> None:
-    weights = [*engine.pipeline.networks[network].parameters()]
-
-    def spoil_gradient(weight: Tensor) -> None:
-        if watch.due and weight.grad is not None:
-            weight.grad = watch.spoiled(weight.grad)
-
-    weights[chosen % len(weights)].register_post_accumulate_grad_hook(spoil_gradient)
-
-
-def _loss_of(watch: _Watch, engine: Engine, network: str, player: str, chosen: int) -> None:
-    updates = engine.pipeline.updates
-
-    def spoiled_losses(update: Update, context: StepContext) -> Losses:
-        losses = update.losses(context)
-        if not watch.due or watch.applied:
-            return losses
-        name = sorted(losses.terms)[chosen % len(losses.terms)]
-        # Twice: a finite large number becomes infinite.
-        broken = watch.spoiled(watch.spoiled(losses.terms[name].value))
-        return dataclasses.replace(
-            losses, terms={**losses.terms, name: dataclasses.replace(losses.terms[name], value=broken)}
-        )
-
-    def spoiled_updates(progress: Any) -> list[Update]:
-        return [
-            dataclasses.replace(update, losses=partial(spoiled_losses, update)) if update.player == player else update
-            for update in updates(progress)
-        ]
-
-    cast(Any, engine.pipeline).updates = spoiled_updates
 
 
 SCENARIOS = (

@@ -378,6 +378,8 @@ def _unsealed(path: Path, sealed: str) -> tuple[str, str]:
     """The metadata's own JSON text and the recorded checksum, after a look at the format version."""
     try:
         content = json.loads(sealed)
+        if isinstance(content, dict) and "model" not in content:
+            raise ModelError(f"{path}: holds no model - of latents, i2i generate --latents makes pictures")
         text, checksum = json.dumps(content["model"]), str(content["sha256"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path}: i2i's metadata are unreadable ({one_line(error)}) - copy the file anew") from error

@@ -59,9 +59,12 @@ def _prepare_chain(chain: nn.Sequential, uses: Counter[int], *, on_cpu: bool) ->
 
 
 def compute_by_cells(network: nn.Module) -> None:
-    """Have convolutions with few outputs computed by cells, in place; those that other parts use too are left alone."""
+    """Have convolutions with few outputs computed by cells, in place; those that other parts use too are left alone.
+
+    Once more changes nothing.
+    """
     uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
-    for part in list(network.modules()):
+    for part in [part for part in network.modules() if not isinstance(part, CellConvolution)]:
         for name, layer in part.named_children():
             if isinstance(layer, nn.Conv2d) and _is_plain(layer) and uses[id(layer)] == 1 and gains_by_cells(layer):
                 setattr(part, name, CellConvolution(layer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ def compare_runners(device: torch.device) -> dict[Precision, RunnerChoice]:
     with torch.random.fork_rng(devices=[]):
         network = _SETTINGS.build().eval()
     entry = PictureEntryPoint("generator", _SETTINGS)
-    computation = Computation(form="safetensors", entry_point=entry, network=lambda: network)
+    computation = Computation(form="safetensors", entry_point=entry, network=lambda: copy.deepcopy(network))
     picture = torch.linspace(-1.0, 1.0, 3 * _PIXELS**2, device=device).reshape(1, 3, _PIXELS, _PIXELS)
     found: dict[Precision, RunnerChoice] = {}
     precisions: tuple[Precision, ...] = ("fp32", "bf16")

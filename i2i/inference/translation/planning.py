@@ -257,6 +257,9 @@ def _pattern_base(text: str) -> Path:
 def _pictures(text: str, left_out: frozenset[Path], closed: list[Outcome]) -> Iterator[tuple[Path, Path]]:
     """Pictures that an input means, each with its path below the output folder; sorted."""
     path = Path(text)
+    if (path / "recipe.yaml").is_file() and (path / "checkpoints").is_dir():
+        # A pattern behind --model that means several runs puts all but the first among the pictures.
+        raise UsageError(f"{text}: is a run, and no folder of pictures - name one model with --model")
     if path.is_dir():
         for source in _walk(path, left_out, closed):
             yield source, source.relative_to(path)

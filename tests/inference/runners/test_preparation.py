@@ -208,3 +208,13 @@ def test_threads_have_memory_of_their_own_and_little_is_held() -> None:
     large = torch.empty(1, 300, 2, 2)
     assert workspace.like(large, 1000, 1000).shape == (1, 300, 1000, 1000)
     assert not workspace._held
+
+
+def test_what_is_prepared_can_be_prepared_again() -> None:
+    network = trained(PICTURE_FAMILIES["resnet-instance"].build())
+    once = prepared(network, CPU, "fp32")
+    assert any(isinstance(part, CellConvolution) for part in once.modules())
+    twice = prepared(once, CPU, "fp32")
+    images = torch.rand(1, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        assert torch.equal(twice(images.clone()), once(images.clone()))

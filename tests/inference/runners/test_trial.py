@@ -10,7 +10,7 @@ from i2i.inference.runners import trial as module
 
 
 def test_every_engine_is_compared_in_every_precision_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SETTINGS", module.ResNetGeneratorSettings(base_channels=4, blocks=1))
+    monkeypatch.setattr(module, "_SETTINGS", module.ResNetGeneratorSettings(base_channels=16, blocks=1))
     monkeypatch.setattr(module, "_PIXELS", 32)
     torch.manual_seed(3)
     drawn = torch.rand(2)

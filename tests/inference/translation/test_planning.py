@@ -36,6 +36,17 @@ def test_junk_in_a_folder_is_passed_over(tmp_path: Path) -> None:
     assert targets(tmp_path, [tmp_path / "in"]) == {"in/a.png": "in_translated/a.png"}
 
 
+def test_a_run_among_the_inputs_is_a_slip(tmp_path: Path) -> None:
+    """`--model runs/a-*` with two such runs: the shell makes the second one an input."""
+    run = tmp_path / "runs" / "a-2"
+    paint(run / "samples" / "1.png")
+    (run / "recipe.yaml").write_text("name: a")
+    (run / "checkpoints").mkdir()
+    with pytest.raises(UsageError, match="a-2: is a run, and no folder of pictures - name one model with --model"):
+        plan_translation([run], tmp_path / "out")
+    assert len(plan_translation([run / "samples"], tmp_path / "out").jobs) == 1
+
+
 def test_a_format_changes_only_the_suffix_of_other_formats(tmp_path: Path) -> None:
     paint(tmp_path / "in/a.png")
     paint(tmp_path / "in/b.jpeg")
