@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
-import os
 import resource
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from PIL import Image
 from i2i.evaluation.passports.figures import FigureSheet
 from tests.reliability.cases import NOT_POSSIBLE_HERE, Case, Outcome, Scenario, prepared_of
 from tests.reliability.models_spoiled import foreign_checkpoint
+from tests.reliability.small_disk import Disk, small_disk
 from tests.reliability.undisturbed import (
     LONGEST_SECONDS,
     TRAININGS,
@@ -200,9 +199,9 @@ def _refuse_and_repeat(case: Case, folder: Path, rng: np.random.Generator, *, la
     prepared = prepared_of(folder)
     work, trouble = case.kind.split(", ")
     with contextlib.ExitStack() as stack:
-        disk: _Disk | None = _Disk(folder)
+        disk: Disk | None = Disk(folder)
         if trouble in ("small disk", "read-only disk"):
-            disk = stack.enter_context(_disk(folder / "disk"))
+            disk = stack.enter_context(small_disk(folder / "disk"))
         if disk is None:
             return Outcome(False, NOT_POSSIBLE_HERE, "this user may not mount a file system")
         _set_out(work, prepared, disk.folder)
@@ -246,7 +245,7 @@ def _figures_of(case: Case, prepared: Path, folder: Path) -> dict[str, float]:
 
 
 def _begin(
-    case: Case, prepared: Path, disk: _Disk, folder: Path, rng: np.random.Generator, *, late: bool
+    case: Case, prepared: Path, disk: Disk, folder: Path, rng: np.random.Generator, *, late: bool
 ) -> Hook | None:
     """Let the trouble begin, or give what lets it begin in the process itself."""
     work, trouble = case.kind.split(", ")
@@ -370,55 +369,9 @@ def _figures(out: Path) -> list[tuple[str, float]]:
     return [(figure.name, figure.value) for figure in FigureSheet.read(out / _SCORES).figures]
 
 
-class _Disk:
-    """The folder that is written to, which may be a small file system of its own."""
-
-    def __init__(self, folder: Path, mounted: bool = False) -> None:
-        self.folder = folder
-        self._mounted = mounted
-
-    def leave_room_for(self, size_bytes: int) -> None:
-        """Let no more than this be written in addition to what is there."""
-        used = shutil.disk_usage(self.folder).used
-        self._remount(f"size={used + size_bytes}")
-
-    def refuse(self) -> None:
-        """Make it read-only."""
-        self._remount("ro")
-
-    def enlarge(self) -> None:
-        """Make it as large as anybody needs, and writable."""
-        if self._mounted:
-            self._remount("rw,size=64m")
-
-    def _remount(self, options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", self.folder], check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[_Disk | None]:
-    """A file system in memory at `folder`; None where this user may not mount one."""
-    folder.mkdir()
-    if (
-        not may_mount()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True).returncode
-    ):
-        yield None
-        return
-    try:
-        yield _Disk(folder, mounted=True)
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
-
-
-def may_mount() -> bool:
-    """Whether to try at all."""
-    return os.geteuid() == 0 and shutil.which("mount") is not None
-
-
 FULL_DISKS = Scenario(
     name="full_disks",
-    title="Full, small and read-only disks at every write",
+    title="Full, small and read-only disks, each case at another write",
     long_count=650,
     cases=lambda count: dealt("full_disks", _KINDS, count),
     run=_run,

@@ -55,7 +55,7 @@ def test_lost_checkpoints_are_noticed(loss: str, place: Path, monkeypatch: pytes
 
 
 def test_every_case_of_a_work_is_refused_at_another_event(place: Path, tmp_path: Path) -> None:
-    work, disk = "train unconditional", full_disks._Disk(tmp_path)
+    work, disk = "train unconditional", full_disks.Disk(tmp_path)
     full_disks._make_whole(work, place / "prepared")
     cases = [Case(SCENARIO.name, f"{work}, full at a write", seed) for seed in range(100)]
     hooks = [full_disks._begin(case, place / "prepared", disk, tmp_path, case.rng, late=True) for case in cases]
