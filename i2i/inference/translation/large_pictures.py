@@ -116,7 +116,7 @@ def check_room(path: Path, needed_bytes: int) -> Path:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise StorageError(
-            f"{path}: takes up to {needed_bytes / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left"
+            f"{path}: takes up to {needed_bytes / 1e6:,.2f} MB, and the disk has {free / 1e6:,.2f} MB left"
             " - free space or choose another folder with -o"
         )
     return folder

@@ -137,7 +137,7 @@ def test_a_disk_too_small_is_found_out_before_anything_is_computed(
     source = picture(tmp_path / "x.png")
     (outcome,) = translate_files(upscaler, plan_translation([source], tmp_path / "new/y.tiff").jobs, tiles=TILES)
     assert outcome.status == "failed"
-    assert "y.tiff: takes up to 0.0 GB, and the disk has 0.0 GB left - free space or choose" in outcome.message
+    assert "y.tiff: takes up to 0.02 MB, and the disk has 0.02 MB left - free space or choose" in outcome.message
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=90 * 74 * 3))
     with pytest.raises(AssertionError, match="computed"):
         translate_files(upscaler, plan_translation([source], tmp_path / "new/y.tiff").jobs, tiles=TILES)
