@@ -223,11 +223,13 @@ def test_what_the_format_cannot_hold_is_refused_before_anything_is_computed(
 
 
 def test_what_is_written_from_memory_may_not_be_too_large_for_it(doubling: ImageModel, tmp_path: Path) -> None:
-    # Only headers: of the pixels nothing is there, and nothing is looked for.
+    # Only headers: the pixels are a hole in the file, and nothing is looked for.
     Image.new("L", (1, 1)).save(tmp_path / "x.bmp")
     content = bytearray((tmp_path / "x.bmp").read_bytes())
     content[18:26] = (10_001).to_bytes(4, "little") * 2
-    (tmp_path / "x.bmp").write_bytes(content)
+    with (tmp_path / "x.bmp").open("wb") as file:
+        file.write(content)
+        file.truncate(10_004 * 10_002)
     outcome = upscale(doubling, tmp_path / "x.bmp", tmp_path / "y.jpg", max_pixels=200_000_000)
     assert "20002x20002 pixels cannot be written as jpg: no more than 400,000,000 fit" in outcome.message
 
