@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from i2i.training.tracking import METRICS_FILE
 from tests.reliability.cases import Case, Outcome, Scenario, prepared_of
 from tests.reliability.undisturbed import (
     TRAININGS,
@@ -70,7 +71,7 @@ def _kill_and_resume(case: Case, folder: Path) -> Outcome:
     last, kills, kept = _first_killed(case, prepared, folder, rng), 0, 0
     if last is None:
         return Outcome(False, "never hit", f"none of {_MOST_TRIES} trainings was killed")
-    while last.exit_code in _KILLED and kills < wanted:
+    while _was_cut_off(last) and kills < wanted:
         kills, kept = kills + 1, noted_step(folder)
         lost = lost_checkpoints(run, kept)
         if lost:
@@ -95,11 +96,16 @@ def _first_killed(case: Case, prepared: Path, folder: Path, rng: np.random.Gener
         trouble = _trouble(case, number * _MOST_KILLS, prepared, folder, rng)
         ended = train(prepared, name, folder, trouble.hook, trouble.kill_after)
         begun = way != "at a moment" or (folder / "run").exists()
-        if (ended.exit_code in _KILLED and begun) or ended.exit_code not in (*_KILLED, 0):
+        if (_was_cut_off(ended) and begun) or ended.exit_code not in (*_KILLED, 0):
             return ended
         shutil.rmtree(folder)
         folder.mkdir()
     return None
+
+
+def _was_cut_off(ended: Running) -> bool:
+    """Whether it was killed, or stopped by itself at a line of its record that the kernel cut short without a word."""
+    return ended.exit_code in _KILLED or (ended.exit_code == 1 and f"{METRICS_FILE}: cannot be written" in ended.stderr)
 
 
 def _trouble(case: Case, number: int, prepared: Path, folder: Path, rng: np.random.Generator) -> Trouble:
