@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from i2i.core.randomness import generator_of
 from i2i.errors import DataError, UsageError
-from i2i.files import atomic_path
+from i2i.inference.tensor_files import write_tensors
 
 _METADATA_KEY = "i2i"
 _PURPOSE = "latent"
@@ -111,12 +110,7 @@ def save_latents(path: Path, latents: Tensor, labels: Tensor | None, facts: dict
         StorageError: the file cannot be written.
     """
     tensors = {"latents": latents.contiguous()} | ({} if labels is None else {"labels": labels.contiguous()})
-    with atomic_path(Path(path)) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={_METADATA_KEY: json.dumps(facts)})
-        except SafetensorError as error:
-            # The library writes the file itself and wraps a full disk in its own error.
-            raise OSError(str(error)) from error
+    write_tensors(Path(path), tensors, {_METADATA_KEY: json.dumps(facts)})
 
 
 def read_latents(path: Path, width: int) -> SavedLatents:

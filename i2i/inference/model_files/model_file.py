@@ -21,15 +21,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from i2i.core.generators import LatentGeneratorSettings, PictureGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.errors import ModelError, UsageError, one_line
-from i2i.files import atomic_path
 from i2i.inference.model_files.forms import SUPPORTED, form_of
 from i2i.inference.model_files.model_bytes import read_model_bytes
+from i2i.inference.tensor_files import write_tensors
 from i2i.pipelines.protocol import EntryPoint, PictureEntryPoint
 
 FORMAT_VERSION = 3
@@ -156,12 +156,7 @@ def write_model_file(
         provenance=dict(provenance),
     )
     text = json.dumps(_metadata_adapter.dump_python([metadata], mode="json")[0])
-    with atomic_path(Path(path)) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={_METADATA_KEY: _sealed(text, tensors)})
-        except SafetensorError as error:
-            # The library writes the file itself and wraps a full disk in its own error.
-            raise OSError(str(error)) from error
+    write_tensors(Path(path), tensors, {_METADATA_KEY: _sealed(text, tensors)})
 
 
 def resolve_model(path: Path) -> Path:

@@ -13,7 +13,16 @@ from safetensors.torch import load_file, save_file
 from i2i.core.generators import LatentGeneratorSettings, ResNetGeneratorSettings, UNetGeneratorSettings
 from i2i.core.image_shape import ImageShape
 from i2i.errors import ModelError, StorageError, UsageError
-from i2i.inference import ImageModel, LatentModel, load_any_model, load_generator, load_model, resolve_model
+from i2i.files import TEMPORARY
+from i2i.inference import (
+    ImageModel,
+    LatentModel,
+    load_any_model,
+    load_generator,
+    load_model,
+    resolve_model,
+    tensor_files,
+)
 from i2i.inference.model_files import model_file as module
 from i2i.inference.model_files.model_file import (
     FORMAT_VERSION,
@@ -226,7 +235,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object, **__: object) -> None:
         raise module.SafetensorError("No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(StorageError, match="No space left"):
         write_model_file(path, {"net": RESNET.build()}, {"AtoB": PictureEntryPoint("net", RESNET)}, {})
     assert path.read_bytes() == b"old"
@@ -404,3 +413,18 @@ def test_a_folder_stands_for_its_best_model_then_its_last(tmp_path: Path) -> Non
 
 def test_a_run_folder_can_be_loaded(two_way_model: Path) -> None:
     assert load_model(two_way_model.parent, "cpu").path == two_way_model
+
+
+def test_what_a_killed_write_leaves_is_known_as_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that writes tensors begins under a name of its own, of which nobody could tell whose it is."""
+    places: list[Path] = []
+
+    def save(tensors: object, path: Path, metadata: object) -> None:
+        places.append(path.parent)
+        path.touch()
+
+    monkeypatch.setattr(tensor_files, "save_file", save)
+    tensor_files.write_tensors(tmp_path / "x.safetensors", {}, {})
+    (place,) = places
+    assert place.parent == tmp_path and place.name.startswith(TEMPORARY)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
