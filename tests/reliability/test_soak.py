@@ -62,6 +62,13 @@ def test_a_single_jump_is_growth(soak: Any, share: float) -> None:
     assert not result["flat"] and result["growth"]["megabytes"]["jump_percent"] == pytest.approx(10)
 
 
+@pytest.mark.parametrize(("more", "flat"), [(1, True), (2, False)])
+def test_one_thread_more_is_no_leak_and_two_are(soak: Any, more: int, flat: bool) -> None:
+    taken = samples(soak, np.full(300, 1000.0))
+    later = [dataclasses.replace(one, threads=20 + more) if one.seconds > 1500 else one for one in taken]
+    assert soak.result_of(later)["flat"] is flat
+
+
 def test_a_process_that_is_lost_is_not_flat(soak: Any) -> None:
     flat = samples(soak, np.full(300, 1000.0))
     assert soak.result_of(flat)["flat"]

@@ -95,13 +95,14 @@ class Growth:
     end: float
     """Both of the fitted line."""
     percent: float
-    jump_percent: float
+    jump: float
     """Between the medians of the first and the last fifth of the samples."""
+    jump_percent: float
 
     @property
     def is_flat(self) -> bool:
-        """Whether it stayed where it was, or fell."""
-        return max(self.percent, self.jump_percent) < HIGHEST_GROWTH_PERCENT
+        """Whether it stayed where it was, or fell; one thread more of 26, say of a tracker's service, is no leak."""
+        return self.percent < HIGHEST_GROWTH_PERCENT and (self.jump_percent < HIGHEST_GROWTH_PERCENT or self.jump <= 1)
 
 
 def growth_of(seconds: Sequence[float], values: Sequence[float]) -> Growth:
@@ -119,8 +120,13 @@ def growth_of(seconds: Sequence[float], values: Sequence[float]) -> Growth:
     start, end = (offset + slope * float(moment) for moment in (times[0], times[-1]))
     fifth = math.ceil(len(heights) / 5)
     first_median, last_median = (float(np.median(part)) for part in (heights[:fifth], heights[-fifth:]))
-    jump = _percent(first_median, last_median)
-    return Growth(start=start, end=end, percent=_percent(start, end), jump_percent=jump)
+    return Growth(
+        start=start,
+        end=end,
+        percent=_percent(start, end),
+        jump=last_median - first_median,
+        jump_percent=_percent(first_median, last_median),
+    )
 
 
 def _percent(start: float, end: float) -> float:
