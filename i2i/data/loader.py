@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
@@ -326,7 +327,7 @@ class _ReadAhead:
 
     def close(self) -> None:
         self._patience.end()
-        workers = [] if self._batches is None else [*self._batches._workers]
+        workers = self._workers()
         # DataLoader has no public way to end persistent workers but to be forgotten.
         self._batches = None
         del self._loader
@@ -334,8 +335,11 @@ class _ReadAhead:
             # One that was stopped hears no other signal, and Python would wait for it at the end.
             worker.kill()
 
+    def _workers(self) -> list[BaseProcess]:
+        return [] if self._batches is None else [*self._batches._workers]
+
     def _kill_workers(self) -> None:
-        for worker in [] if self._batches is None else self._batches._workers:
+        for worker in self._workers():
             worker.kill()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from i2i.files import TEMPORARY, atomic_path
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file.
 
     Raises:
@@ -26,7 +26,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     ):
         written = Path(own) / "tensors"
         try:
-            save_file(dict(tensors), written, metadata=dict(metadata))
+            save_file(dict(tensors), written, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
             # It wraps a full disk in its own error.
             raise OSError(str(error)) from error

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from i2i.data.weight_files import read_fitting_tensors
 from i2i.errors import DataError, ModelError
 from i2i.evaluation.features.network import NetworkExtractor
-from i2i.files import atomic_path, sha256_of_file
+from i2i.files import sha256_of_file
+from i2i.inference.tensor_files import write_tensors
 
 NAME = "lenet5"
 PREPROCESSING = "uint8, RGB to grey by ITU-R 601, bilinear to 32x32 without antialiasing, rounded, x / 255"
@@ -138,5 +138,4 @@ def save_lenet(network: LeNet, path: Path) -> None:
     Raises:
         StorageError: the disk is full or may not be written to.
     """
-    with atomic_path(path) as temporary:
-        save_file(network.state_dict(), temporary)
+    write_tensors(path, network.state_dict())

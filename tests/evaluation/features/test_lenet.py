@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from i2i.data.drawn_digits import draw_digits
-from i2i.errors import DataError, ModelError
+from i2i.errors import DataError, ModelError, StorageError
 from i2i.evaluation.features.lenet import LeNet, grey, lenet_input, load_lenet, open_lenet, save_lenet, train_lenet
 from i2i.files import sha256_of_file
+from i2i.inference import tensor_files
 
 CPU = torch.device("cpu")
 # Beside a checkout may lie one that was trained on MNIST.
@@ -96,3 +98,13 @@ def test_files_of_something_else(tmp_path: Path) -> None:
 def test_pictures_without_labels() -> None:
     with pytest.raises(DataError, match="with 3 labels"):
         train_lenet(np.zeros((4, 28, 28, 1), np.uint8), np.zeros(3))
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(tensor_files, "save_file", full)
+    with pytest.raises(StorageError, match="No space left"):
+        save_lenet(LeNet(), tmp_path / "lenet.safetensors")
+    assert not [*tmp_path.iterdir()]
