@@ -191,9 +191,17 @@ class TestExtends:
         with pytest.raises(RecipeError) as caught:
             load_recipe(path)
         assert sorted(str(caught.value).splitlines()) == [
-            "base.yaml:5: sed: unknown key, did you mean 'seed'?",
+            "base.yaml:5: sed: unknown key, did you mean 'seed'?; child.yaml extends it",
             "child.yaml:3: nam: unknown key, did you mean 'name'?",
         ]
+
+    def test_a_contradiction_with_a_base_names_both_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path, "child.yaml", "extends: dcgan_mnist\npipeline: {classes: 10, conditioning: projection}\n")
+        with pytest.raises(RecipeError, match=r"dcgan_mnist\.yaml:\d+: .*classes is 10.*; child\.yaml extends it$"):
+            load_recipe("child.yaml")
 
     def test_built_in_recipe_can_be_extended(self) -> None:
         recipe = parse_recipe("extends: cyclegan_horse2zebra\ndata: {root: cats, fetch: null}\n")

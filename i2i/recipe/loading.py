@@ -32,7 +32,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     source = _display(path)
     problems = Problems()
     node = _read(path, source, (), problems)
-    return _build(node, _default_name(path), overrides, problems)
+    return _build(node, source, _default_name(path), overrides, problems)
 
 
 def parse_recipe(text: str | bytes, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
@@ -43,7 +43,7 @@ def parse_recipe(text: str | bytes, source: str = "recipe", overrides: Sequence[
     """
     problems = Problems()
     node = _with_base(parse(text, source, problems), None, source, (), problems)
-    return _build(node, "recipe", overrides, problems)
+    return _build(node, source, "recipe", overrides, problems)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -68,7 +68,7 @@ def merge(base: Node, over: Node) -> Node:
     return Node(joined, base.place if over.place.line is None else over.place)
 
 
-def _build(node: Node, default_name: str, overrides: Sequence[str], problems: Problems) -> Recipe:
+def _build(node: Node, source: str, default_name: str, overrides: Sequence[str], problems: Problems) -> Recipe:
     overridden = _named(_apply_overrides(node, overrides, problems), default_name)
     recipe = decode(Recipe, overridden, problems, also_known=("extends",))
     # Parts that are not what was meant would give contradictions that are not there.
@@ -81,7 +81,7 @@ def _build(node: Node, default_name: str, overrides: Sequence[str], problems: Pr
             if place.line is not None:
                 place = _override_at_fault(_named(node, default_name), overrides, key) or place
             problems.add(place, "", message)
-    problems.raise_if_any()
+    problems.raise_if_any(source)
     assert isinstance(recipe, Recipe), "neither a recipe nor a problem"
     return recipe
 

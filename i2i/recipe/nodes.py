@@ -83,12 +83,21 @@ class Problems:
         self.keys.append(key)
         self.found.append((place, f"{place}: {named}{message}"))
 
-    def raise_if_any(self) -> None:
-        """Raise a RecipeError that holds one line a mistake, file by file from top to bottom."""
+    def raise_if_any(self, asked_for: str) -> None:
+        """Raise a RecipeError that holds one line a mistake, file by file from top to bottom.
+
+        A line about another file than the one `asked_for` tells why that one was read.
+        """
         if self.found:
             sources = list(dict.fromkeys(place.source for place, _ in self.found))
             ordered = sorted(self.found, key=lambda one: (sources.index(one[0].source), one[0].line or 0))
-            lines = list(dict.fromkeys(_clip(text) for _, text in ordered))
+            extended = f"; {asked_for} extends it"
+            lines = list(
+                dict.fromkeys(
+                    _clip(text) + (extended if place.line is not None and place.source != asked_for else "")
+                    for place, text in ordered
+                )
+            )
             more = [f"and {len(lines) - _SHOWN_MISTAKES} more mistakes"] if len(lines) > _SHOWN_MISTAKES else []
             raise RecipeError("\n".join([*lines[:_SHOWN_MISTAKES], *more]))
 

@@ -201,10 +201,10 @@ def _to_weights(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _show_progress(run: Run, reports: Mapping[str, UpdateReport], remaining: Remaining, before: Progress) -> None:
-    """Every so often, read the losses (which waits for the device), write a row and show it."""
+    """At the first step, every so often and at the last: read the losses (the device is waited for), write and show."""
     engine = run.engine
     every = engine.settings.log_every_steps
-    if engine.step % every and before.step > 0:
+    if before.step > 0 and engine.step % every and engine.step != run.length.total_steps():
         return
     values = row_values(engine, reports)
     if run.tracker is None:

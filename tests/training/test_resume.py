@@ -64,6 +64,12 @@ def test_looking_does_not_disturb(recipe: Path, tmp_path: Path) -> None:
     assert states[0].read_bytes() == states[1].read_bytes()
 
 
+def test_the_first_and_the_last_step_are_logged_however_seldom_the_others(recipe: Path, tmp_path: Path) -> None:
+    train.start(str(recipe), ["training.log_every_steps=5"], out=tmp_path, quiet=True)
+    logged = [row["step"] for row in read_metrics(tmp_path) if any(name.startswith("loss/") for name in row["values"])]
+    assert logged == [1, 5, 10, STEPS]
+
+
 def test_interrupted_in_process_raises_with_the_step(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
