@@ -141,6 +141,8 @@ def main() -> None:
         return
     # Asked to stop, it ends by an exception, and a case takes what it has started with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Started in the background of a script, it ignores Ctrl-C, and so would every program that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder: Path = (arguments.resume or Path(tempfile.mkdtemp(prefix="i2i-campaign-"))).resolve()
     ledger = Ledger(folder)
     print(f"results: {folder} (stopped, it goes on with --resume {folder})", file=sys.stderr)
