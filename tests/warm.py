@@ -40,6 +40,9 @@ _MODULES = (
 )
 """What nearly every command needs."""
 _START_SECONDS = 120.0
+ENDED_UNANSWERED = 70
+"""Exit code of a child that an exception has ended outside the command line, such as a signal while another one's is
+printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +278,7 @@ def _fork(asked: Mapping[str, Any], connection: socket.socket, mine: Sequence[so
             os.setpgid(pid, 0)  # both do it: whoever asks first must find it done
         connection.sendall(json.dumps(["started", pid, asked["said"]]).encode() + b"\n")
         return pid
-    code = 70
+    code = ENDED_UNANSWERED
     try:
         os.setpgid(0, 0)
         for end in (connection, *mine):

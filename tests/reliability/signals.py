@@ -26,7 +26,7 @@ from tests.reliability.undisturbed import (
     noting,
     went_back,
 )
-from tests.warm import Running, warm_program
+from tests.warm import ENDED_UNANSWERED, Running, warm_program
 
 _SIGNALS = {"SIGTERM": (signal.SIGTERM,), "SIGINT": (signal.SIGINT,), "SIGINT twice": (signal.SIGINT, signal.SIGINT)}
 _KINDS = [f"{name}, {number}" for number in _SIGNALS for name in TRAININGS]
@@ -116,7 +116,7 @@ def _what_is_wrong(running: Running, run: Path, code: int, done_before: int, *, 
     said = running.stderr
     if running.exit_code == 0:
         return ""  # it came too late
-    if not run.exists() and running.exit_code in (128 - code, 1) and "i2i:" not in said:
+    if not run.exists() and running.exit_code in (128 - code, 1, ENDED_UNANSWERED) and "i2i:" not in said:
         return ""  # it came while Python itself was starting
     if running.exit_code != code:
         return f"exit code {running.exit_code} instead of {code}: {said[-300:]}"
