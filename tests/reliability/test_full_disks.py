@@ -44,6 +44,10 @@ def test_trainings_of_one_pipeline_in_every_trouble(trouble: str, place: Path) -
     assert_well(SCENARIO, Case(SCENARIO.name, f"train unconditional, {trouble}", 1), place)
 
 
+def test_the_log_of_wandb_says_no_pages_when_it_cannot_be_written(place: Path) -> None:
+    assert_well(SCENARIO, Case(SCENARIO.name, "train with W&B, limited file size", 0), place)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_lost_checkpoints_are_noticed(loss: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that the disk refuses its last checkpoint, and that has lost those before by then."""
