@@ -100,15 +100,23 @@ def record(folder: str, result: str) -> None:
     atexit.register(lambda: Path(result).write_text("\n".join(seen)))
 
 
-def refuse_from(folder: str, number: int, reason: int = errno.ENOSPC, lasting: bool = True, notes: str = "") -> None:
+def refuse_from(
+    folder: str, number: int, refused: str, reason: int = errno.ENOSPC, lasting: bool = True, notes: str = ""
+) -> None:
     """Refuse that event with an OSError, and if `lasting` all others from there on that cannot be either.
 
     On a full disk those are what needs room; one that has become read-only (EROFS) lets nothing be changed or removed.
+
+    Args:
+        refused: a file that gets the path of what was refused first, when it is.
     """
     _note(notes)
+    proof = os.open(refused, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
     def act(count: int, name: str, path: str) -> None:
         later = lasting and count > number and (reason == errno.EROFS or name in _NEED_ROOM)
+        if count == number:
+            os.write(proof, os.fsencode(path))
         if count == number or later:
             raise OSError(reason, os.strerror(reason), path)
 

@@ -71,10 +71,10 @@ class ReusedProgram:
     """The command line in a process that is used many times.
 
     Args:
-        warm_up: a call that must go well; the first thing that every new process does.
+        warm_up: calls that must go well; the first thing that every new process does.
     """
 
-    def __init__(self, warm_up: Call) -> None:
+    def __init__(self, warm_up: Sequence[Call]) -> None:
         self._warm_up = warm_up
         self._home = tempfile.TemporaryDirectory(prefix="i2i-spoiled-")
         self._process: _Process | None = None
@@ -107,9 +107,10 @@ class ReusedProgram:
         if self._process is not None:
             self._process.end()
         self._process = _Process(Path(self._home.name))
-        good = self._process.make(self._warm_up, _START_SECONDS)
-        if good.exit_code != 0:
-            raise RuntimeError(f"a good file fails already ({good.end}, {good.exit_code}): {good.stderr[-2000:]}")
+        for call in self._warm_up:
+            good = self._process.make(call, _START_SECONDS)
+            if good.exit_code != 0:
+                raise RuntimeError(f"a good file fails already ({good.end}, {good.exit_code}): {good.stderr[-2000:]}")
         self._process.note_idle()
 
 
@@ -235,11 +236,18 @@ def memory_megabytes(entry: str) -> float:
 
 
 @functools.cache
-def reused_program() -> ReusedProgram:
-    """The one of this process; it ends with it."""
+def reused_program(*, exporting: bool = False) -> ReusedProgram:
+    """The one of this process; it ends with it.
+
+    Args:
+        exporting: one that has exported a model, so that the libraries for it are no memory that a bad file takes.
+    """
     folder = Path(tempfile.mkdtemp(prefix="i2i-warm-up-"))
-    arguments = ["translate", "--model", good_model(folder), good_picture(folder), "-o", folder / "out", *PLAINLY]
-    program = ReusedProgram(Call(arguments=arguments, cwd=folder))
+    model = good_model(folder)
+    translate = ["translate", "--model", model, good_picture(folder), "-o", folder / "out", *PLAINLY]
+    export = ["export", "--model", model, "--to", "onnx", "-o", folder / "good.onnx"]
+    calls: list[Sequence[str | Path]] = [translate, export] if exporting else [translate]
+    program = ReusedProgram([Call(arguments=arguments, cwd=folder) for arguments in calls])
     warm_program()  # which ends after what is registered from here on
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(program.close)

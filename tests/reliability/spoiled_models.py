@@ -80,13 +80,13 @@ def _outcomes(case: Case, path: Path, work: Path, picture: Path) -> Iterator[Out
     others: list[list[str | Path]] = [
         ["generate", "--model", path, "-n", "1", "-o", work / "out", *plainly],
         ["evaluate", "--model", path, "--hr", picture, "--device", "cpu"],
-        ["export", str(path), "--to", "onnx", "-o", work / "exported.onnx"],
+        ["export", "--model", path, "--to", "onnx", "-o", work / "exported.onnx"],
     ]
     calls: list[list[str | Path]] = [[*translate], [*convert]]
     if case.kind not in CHECKPOINTS:
-        calls.append(others[case.seed % 2])
+        calls.append(others[case.seed % len(others)])
     for arguments in calls:
-        answer = reused_program().run(Call(arguments=arguments, cwd=work))
+        answer = reused_program(exporting=True).run(Call(arguments=arguments, cwd=work))
         outcome = judged(answer, _bounds(case, path, answer.exit_code))
         if answer.exit_code == 0 and case.kind in _PROGRAMS:
             outcome = Outcome(False, "opened untrusted", f"{arguments}", outcome.figures)
