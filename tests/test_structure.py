@@ -105,11 +105,10 @@ def test_the_package_states_its_version_once() -> None:
     assert i2i.__version__ == settings["project"]["version"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["tools/test", "tools/demo", "tools/bench", "tools/campaign", "tools/export_parity", "tools/gpu_check", ".ci/run"],
-)
-def test_tools_can_be_run(path: str) -> None:
-    tool = _REPOSITORY / path
+_TOOLS = [path for path in (_REPOSITORY / "tools").iterdir() if path.is_file() and not path.suffix]
+
+
+@pytest.mark.parametrize("tool", [*_TOOLS, _REPOSITORY / ".ci" / "run"], ids=lambda path: path.name)
+def test_tools_can_be_run(tool: Path) -> None:
     assert tool.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
     assert tool.stat().st_mode & 0o111

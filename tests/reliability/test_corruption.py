@@ -1,4 +1,4 @@
-"""Flipped bits and cut files: a case of each file and damage, and that the seals notice every single bit."""
+"""Flipped bits and cut files: all files, damaged one way or the other; and the seals notice every bit."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import signal
@@ -119,6 +120,11 @@ def test_whole_archives_and_models_are_taken(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(models_graphs.good_onnx().SerializeToString())
     translate = ["translate", "--model", "x.onnx", picture, "-o", "out", "--device", "cpu", "--quiet"]
     assert reused_program().run(Call(arguments=translate, cwd=tmp_path)).exit_code == 0
+    if importlib.util.find_spec("openvino") is not None:
+        for suffix, content in zip((".xml", ".bin"), models_graphs.good_openvino(), strict=True):
+            (tmp_path / "x").with_suffix(suffix).write_bytes(content)
+        translate = ["translate", "--model", "x.xml", picture, "-o", "out2", "--device", "cpu", "--quiet"]
+        assert reused_program().run(Call(arguments=translate, cwd=tmp_path)).exit_code == 0
     import torch
 
     torch.save(models_spoiled.foreign_checkpoint(), tmp_path / "x.pth")

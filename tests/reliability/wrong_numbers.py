@@ -96,12 +96,18 @@ def spoiled_steps(span: str, rng: Any, first: int) -> list[int]:
 # A case
 
 
-def _run(case: Case, folder: Path) -> Outcome:
-    trouble, _, where = case.kind.partition(", ")
+def what_is_spoiled(case: Case) -> tuple[str, str, str]:
+    """The training, the network of it, and when: one of `SPANS`."""
+    _, _, where = case.kind.partition(", ")
     networks = [each for each in NETWORKS if where != _ONE_MICRO_BATCH or TRAININGS[each[0]].splits]
     number = KINDS.index(case.kind) + case.seed
     training, network = networks[number % len(networks)]
-    span = SPANS[(case.seed // len(networks) + number) % len(SPANS)]
+    return training, network, SPANS[(case.seed // len(networks) + number) % len(SPANS)]
+
+
+def _run(case: Case, folder: Path) -> Outcome:
+    trouble, _, where = case.kind.partition(", ")
+    training, network, span = what_is_spoiled(case)
     value, place = trouble.split(" in ")
     rng = case.rng
     steps = spoiled_steps(span, rng, max(TRAININGS[training].boundaries, default=0) + 1)

@@ -102,7 +102,7 @@ def test_randomness_follows_from_the_case_alone() -> None:
     assert set(spread("drawn", ["a", "b", "c"], 4)) <= set(cases)
 
 
-def test_the_short_form_has_something_of_each_kind(tools: Any) -> None:
+def test_a_few_cases_have_something_of_each_kind(tools: Any) -> None:
     campaign, _ = tools
     for known in campaign.known_scenarios().values():
         cases = known.cases(known.long_count)

@@ -1,6 +1,6 @@
 """Every generator at several sizes through every runner that is installed, beside a plain PyTorch forward.
 
-    tools/bench forward                                about 15 minutes on two CPU cores
+    tools/bench forward                                about 24 minutes on two CPU cores
     tools/bench forward --only resnet dcgan --rounds 10
 
 Runners: PyTorch in fp32 and bf16 (fp16 too on a GPU), TorchScript as `i2i export` writes it, ONNX Runtime, OpenVINO in

@@ -3,11 +3,12 @@
     tools/bench srgan --steps 5
     tools/bench srgan --photos DIR                     pictures of your own for the second half
 
-Step: MSRResNet of 16 blocks and 64 channels, fourfold, mean absolute difference, Adam. The plain one below is written
-for reading, as the released trainers have it: stock layers, float32, the ordinary memory layout, PyTorch's defaults. It
-imports nothing of ours. Ours is the engine's, in the arithmetic that `i2i train` would choose, with its guards and the
-running average, which the plain one leaves out. Both take turns (A B A B ...), each in a process of its own: a training
-of ours keeps freed memory for its next step, which must not help the other side.
+Step: MSRResNet of 16 blocks and 64 channels, fourfold, mean absolute difference, Adam. The plain one
+(plain_upscaling.py) is written for reading, as the released trainers have it: stock layers, float32, the ordinary
+memory layout, PyTorch's defaults. It imports nothing of ours. Ours is the engine's, in the arithmetic that `i2i
+train` would choose, with its guards and the running average, which the plain one leaves out. Both take turns (A B A B
+...), each in a process of its own: a training of ours keeps freed memory for its next step, which must not help the
+other side.
 
 Data: pairs a second that `--workers` processes deliver while nobody trains, from a folder of JPEGs by way of the
 cache, beside the pairs that our step above takes. Without --photos the pictures are drawn by code: noise as strong at

@@ -1,6 +1,6 @@
 """One training step of every method, beside what a user of PyTorch would write.
 
-    tools/bench steps                                  all rows: about 13 minutes on two CPU cores
+    tools/bench steps                                  all rows: about 16 minutes on two CPU cores
     tools/bench steps --only dcgan srresnet --steps 3
     tools/bench steps --only cyclegan --batch 4 --set training.accumulate=2
 

@@ -8,7 +8,7 @@
 
 Each case and all that is random about it follows from its scenario, kind and seed; each result is a line of
 FOLDER/ledger.jsonl as soon as it is there. Prints one table; exit code 1 if any case went wrong, and then that case's
-folder stays below FOLDER. Short forms of all scenarios are part of the tests.
+folder stays below FOLDER. Short forms are part of the tests, but for cut_everywhere and cut_often.
 """
 
 from __future__ import annotations
