@@ -25,7 +25,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import numpy as np  # after the lines above: it starts its threads on import
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.real import PICTURES
+
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
@@ -92,12 +93,11 @@ def _same_numbers() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder with real pictures beside the repository; tests that need it are skipped where it is absent."""
-    folder = _REPOSITORY.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no real pictures at {folder}")
-    return folder
+def real_pictures() -> Path:
+    """The folder with published sets; tests that need it are skipped where it is absent."""
+    if not PICTURES.is_dir():
+        pytest.skip("no published sets here (tests/real.py)")
+    return PICTURES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,13 +16,13 @@ from i2i.inference import load_generator, load_model
 from i2i.inference.model_files.model_file import read_metadata
 from tests.export.reference_cut import CutGenerator
 from tests.parity.cases import Case, folders
+from tests.real import WEIGHTS
 
 # Projects whose pictures are in [0, 1], and those whose pictures are in [-1, 1].
 UPSCALERS = folders(
     "06a_msrresnet_x4", "06b_msrresnet_x2", "06c_rrdbnet_x4", "06d_rrdbnet_x2_unshuffle", "06g_srresnet_bn"
 )
 TRANSLATORS = folders("01a_resnet9_instance", "01c_resnet6_batch_eval", "01e_unet128_batch_eval")
-WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
 
 
 def convert(*arguments: object) -> int:

@@ -97,13 +97,13 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
-def test_the_duplicates_of_a_real_set_are_found(shared_data: Path) -> None:
-    report = check_folder(shared_data / "apple2orange64")
+def test_the_duplicates_of_a_real_set_are_found(real_pictures: Path) -> None:
+    report = check_folder(real_pictures / "apple2orange64")
     assert report.usable == report.pictures == 1480
     assert report.sizes == {"64x64": 1480}
     assert len(report.duplicates) > 0
     for group in report.duplicates:
         contents = {
-            np.asarray(Image.open(shared_data / "apple2orange64" / name).convert("RGB")).tobytes() for name in group
+            np.asarray(Image.open(real_pictures / "apple2orange64" / name).convert("RGB")).tobytes() for name in group
         }
         assert len(group) > 1 and len(contents) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,9 +20,10 @@ from i2i.data.degradation_settings import (
 )
 from i2i.data.degradations import add_gaussian_noise, add_poisson_noise, bicubic, degrade, jpeg, second_order, to_bytes
 from i2i.data.drawn_scenes import draw_scenes
+from tests.real import CASES, PICTURES
 
-_SET5 = Path(__file__).parents[3] / "shared" / "data" / "set5"
-_REFERENCE = Path(__file__).parents[3] / "shared" / "golden" / "07a_set5_bicubic_metrics" / "case.json"
+_SET5 = PICTURES / "set5"
+_REFERENCE = CASES / "07a_set5_bicubic_metrics" / "case.json"
 _NAMES = ("baby", "bird", "butterfly", "head", "woman")
 
 

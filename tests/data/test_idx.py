@@ -191,7 +191,7 @@ def test_pictures_in_this_format_are_told_by_their_first_bytes(tmp_path: Path) -
     assert not is_idx_images(tmp_path / "odd")
 
 
-def test_mnist(shared_data: Path) -> None:
-    data = _open(shared_data / "mnist", labels=True, size_pixels=32)
+def test_mnist(real_pictures: Path) -> None:
+    data = _open(real_pictures / "mnist", labels=True, size_pixels=32)
     assert data.train["real"].images_per_epoch == 60_000 and len(data.test["real"]) == 10_000
     assert data.class_names == tuple("0123456789")

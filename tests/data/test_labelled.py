@@ -198,6 +198,6 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path: Path) -> None:
     assert "huge.png: 3000 x 3000 is 9,000,000 pixels, the limit is 1,000,000" in data.report[0]
 
 
-def test_real_pictures(shared_data: Path) -> None:
-    data = open_streams(ImageFolderSettings(root=str(shared_data / "set5" / "x4"), size_pixels=32), seed=0)
+def test_real_pictures(real_pictures: Path) -> None:
+    data = open_streams(ImageFolderSettings(root=str(real_pictures / "set5" / "x4"), size_pixels=32), seed=0)
     assert data.report == [] and data.train["real"].images_per_epoch == 10

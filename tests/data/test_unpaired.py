@@ -237,8 +237,8 @@ def test_drawn_animals_really_draw() -> None:
     assert data.train["a"][0].std() > 0
 
 
-def test_real_pictures(shared_data: Path) -> None:
-    settings = UnpairedFoldersSettings(root=str(shared_data / "apple2orange64"), resize_pixels=72, crop_pixels=64)
+def test_real_pictures(real_pictures: Path) -> None:
+    settings = UnpairedFoldersSettings(root=str(real_pictures / "apple2orange64"), resize_pixels=72, crop_pixels=64)
     data = open_streams(settings, seed=0)
     assert data.report == []
     assert data.train["a"].images_per_epoch == 700

@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from i2i.training.settings import TrickName
+from tests.real import CASES
 
 BUNDLED = Path(__file__).parent / "cases"
-# A fuller collection of the same cases may lie beside a checkout; whoever has it tests against more of them.
-FULL = Path(__file__).parents[3] / "shared" / "golden"
 
 Tricks = Collection[TrickName]
 SPEEDS: Mapping[str, Tricks] = {"fast": ("channels_last", "fused_optimizers"), "plain": ()}
@@ -35,8 +34,8 @@ class Case:
 
 
 def folders(*names: str) -> list[Path]:
-    """Folders of the named cases: the full collection where it is at hand, else those that are bundled."""
-    places = [FULL / name if (FULL / name).is_dir() else BUNDLED / name for name in names]
+    """Folders of the named cases: of the fuller collection where it is at hand, else those that are bundled."""
+    places = [CASES / name if (CASES / name).is_dir() else BUNDLED / name for name in names]
     return [place for place in places if place.is_dir()]
 
 

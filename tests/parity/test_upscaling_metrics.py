@@ -17,6 +17,7 @@ from i2i.core.resize import imresize, resize_levels
 from i2i.data.decoding import decode_rgb8
 from i2i.evaluation.upscaling import luma, measure_all
 from tests.parity.cases import Case, folders
+from tests.real import WEIGHTS
 
 COLUMNS = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
 (RESIZE,) = (Case(folder) for folder in folders("07b_imresize"))
@@ -74,10 +75,10 @@ def test_luma_of_pairs() -> None:
 
 
 @pytest.fixture(scope="module")
-def set5(shared_data: Path) -> dict[str, np.ndarray]:
+def set5(real_pictures: Path) -> dict[str, np.ndarray]:
     """The five pictures by the names of the case, recognised by their pixels."""
     found: dict[str, np.ndarray] = {}
-    for path in sorted((shared_data / "set5" / "x4").glob("*_HR.png")):
+    for path in sorted((real_pictures / "set5" / "x4").glob("*_HR.png")):
         picture = decode_rgb8(path)
         digest = hashlib.sha256(picture.tobytes()).hexdigest()
         found |= {name: picture for name, one in SET5.about["results"].items() if one["pixels_sha256"] == digest}
@@ -125,11 +126,11 @@ def test_daala_similarity_of_bicubic_set5(set5: dict[str, np.ndarray]) -> None:
 
 
 def test_public_weights_reach_their_known_figure_on_set5(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    real_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From another project's checkpoint through the model file to the table: 30.66 dB, bicubic 28.43."""
-    weights = shared_data.parent / "weights" / "srgan_leftthomas" / "netG_epoch_4_100.pth"
-    pictures = shared_data / "set5" / "x4"
+    weights = WEIGHTS / "srgan_leftthomas" / "netG_epoch_4_100.pth"
+    pictures = real_pictures / "set5" / "x4"
     if not (weights.is_file() and pictures.is_dir()):
         pytest.skip(f"no weights at {weights} or no pictures at {pictures}")
     model = tmp_path / "model.safetensors"

@@ -15,7 +15,8 @@ from i2i.core.discriminators import UNetDiscriminatorSettings, VGGDiscriminatorS
 from i2i.core.generators import CompactSettings, MSRResNetSettings, RRDBSettings, SRResNetSettings, UpscalerSettings
 from i2i.core.image_shape import ImageShape
 from i2i.export import layouts
-from tests.parity.cases import FULL, Case, folders
+from tests.parity.cases import Case, folders
+from tests.real import WEIGHTS
 
 GENERATORS = folders(
     "06a_msrresnet_x4",
@@ -26,8 +27,6 @@ GENERATORS = folders(
     "06h_leftthomas_pretrained_x4",
 )
 DISCRIMINATORS = folders("06e_vgg_discriminator_128", "06f_unet_discriminator_sn")
-# Published weights, which are not ours to give on.
-WEIGHTS = FULL.parent / "weights"
 LEFTTHOMAS = SRResNetSettings(blocks=5, convolution_bias=True, trunk_end="prelu", output="tanh")
 FAST_SRGAN = SRResNetSettings(blocks=8, normalization="instance", end_kernel=3, input_range="symmetric", output="tanh")
 

@@ -88,9 +88,9 @@ def test_a_training_and_its_resume_are_followed_without_a_network(
         assert scalars(events, name) == [(step, np.float32(value)) for step, value in values], name
 
 
-def test_real_pictures_are_followed(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_pictures_are_followed(tmp_path: Path, real_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
-    recipe, run = make_recipe(tmp_path, shared_data / "apple2orange64"), tmp_path / "run"
+    recipe, run = make_recipe(tmp_path, real_pictures / "apple2orange64"), tmp_path / "run"
     recipe.write_text(
         recipe.read_text().replace("wandb: disabled", "wandb: offline, tensorboard: true")
         + "\nevaluate: {every_steps: 2, metrics: [parzen], samples: 8}\n"

@@ -18,10 +18,11 @@ from i2i.evaluation.features.network import NetworkExtractor
 from i2i.evaluation.features.protocol import Features
 from i2i.files import sha256_of_file
 from tests.evaluation.features.random_inception import random_inception_weights, write_random_inception
+from tests.real import WEIGHTS
 
 CPU = torch.device("cpu")
 # Beside a checkout may lie a list of the published file's tensors.
-LAYOUT = Path(__file__).parents[4] / "shared/weights/inception_fid/pt_inception-2015-12-05-6726825d.keys.json"
+LAYOUT = WEIGHTS / "inception_fid/pt_inception-2015-12-05-6726825d.keys.json"
 PICTURES = {
     "small": (8, 8, 3),
     "odd": (31, 57, 3),

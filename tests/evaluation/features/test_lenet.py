@@ -14,10 +14,11 @@ from i2i.errors import DataError, ModelError, StorageError
 from i2i.evaluation.features.lenet import LeNet, grey, lenet_input, load_lenet, open_lenet, save_lenet, train_lenet
 from i2i.files import sha256_of_file
 from i2i.inference import tensor_files
+from tests.real import WEIGHTS
 
 CPU = torch.device("cpu")
 # Beside a checkout may lie one that was trained on MNIST.
-PUBLIC = Path(__file__).parents[4] / "shared/weights/dcgan_csinva/lenet_epoch=12_test_acc=0.991.pth"
+PUBLIC = WEIGHTS / "dcgan_csinva/lenet_epoch=12_test_acc=0.991.pth"
 
 
 @pytest.fixture(scope="module")

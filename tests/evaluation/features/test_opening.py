@@ -18,6 +18,7 @@ from i2i.evaluation.features import opening
 from i2i.evaluation.features.lenet import LeNet, save_lenet
 from i2i.evaluation.features.opening import open_extractor
 from tests.evaluation.features.random_inception import write_random_inception
+from tests.real import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_names_of_published_weights_hold_their_digits() -> None:
     assert len({entry.file_name for entry in fetch.PUBLISHED_WEIGHTS.values()}) == len(fetch.PUBLISHED_WEIGHTS)
 
 
-LPIPS = Path(__file__).parents[4] / "shared/weights/lpips_lin/v0.1"
+LPIPS = WEIGHTS / "lpips_lin/v0.1"
 
 
 @pytest.mark.skipif(not LPIPS.is_dir(), reason="the published files are not at hand")
