@@ -1,8 +1,9 @@
-"""Names of files in an archive of strangers: which of them nobody should unpack or use."""
+"""Files in an archive of strangers, by their names: which of them nobody should unpack or use."""
 
 from __future__ import annotations
 
 import unicodedata
+import zipfile
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,12 @@ _LONGEST_NAME_BYTES = 255
 """Of a file or folder; no common file system holds longer ones."""
 _LONGEST_PATH_BYTES = 1000
 _CONTROL = "Cc"
+
+
+def files_in_zip(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Its members that are no folders, in order."""
+    # A name may be empty, which `ZipInfo.is_dir` does not expect.
+    return [member for member in opened.infolist() if not member.filename.endswith("/")]
 
 
 def check_archive_names(archive: Path, names: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import ssl
 import stat
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
-from i2i.data.archive_names import check_archive_names
+from i2i.data.archive_names import check_archive_names, files_in_zip
 from i2i.data.cache import default_cache_folder
 from i2i.data.folders import find_pictures
 from i2i.errors import DataError, StorageError
@@ -286,10 +287,19 @@ def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:
                     # Which by itself, too, keeps everything below the folder and makes no links.
                     opened.extract(member, temporary)
         except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
-            raise DataError(f"{archive}: is a damaged archive ({error}) - remove it and fetch again") from error
+            raise _damaged(archive, error) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # The archive sends its reader to a place before its beginning.
+            raise _damaged(archive, error) from error
         unpacked = Path(temporary, entry.name)
         _check_counts(entry, unpacked, f"{archive}: its folder {entry.name}", "get the archive from its authors")
         unpacked.rename(folder)
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    return DataError(f"{archive}: is a damaged archive ({error}) - remove it and fetch again")
 
 
 def _safe_members(entry: PublishedSet, opened: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
@@ -297,7 +307,7 @@ def _safe_members(entry: PublishedSet, opened: zipfile.ZipFile, archive: Path) -
 
     zipfile itself stops at the size a member declares, so that the declared sizes can be trusted here.
     """
-    members = [member for member in opened.infolist() if not member.is_dir()]
+    members = files_in_zip(opened)
     names = Counter(str(PurePosixPath(member.filename)) for member in members)
     check_archive_names(archive, [member.filename for member in members])
     for member in members:

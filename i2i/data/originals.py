@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from i2i.data.archive_names import files_in_zip
 from i2i.data.decoding import decode_rgb8_bytes
 from i2i.data.folders import PICTURE_SUFFIXES, is_hidden_or_junk
 from i2i.data.headers import PictureHeader, parse_header
@@ -118,7 +119,7 @@ def _reductions(header: PictureHeader) -> tuple[Reduction, ...]:
 
 def _archived(archive: Path) -> list[str]:
     with zipfile.ZipFile(archive) as opened:
-        names = [member.filename for member in opened.infolist() if not member.is_dir()]
+        names = [member.filename for member in files_in_zip(opened)]
     return [name for name in names if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from i2i.data.archive_names import check_archive_names
+from i2i.data.archive_names import check_archive_names, files_in_zip
 from i2i.data.cache import content_digests
 from i2i.data.folders import PICTURE_SUFFIXES, find_pictures, is_hidden_or_junk
 from i2i.errors import DataError, one_line
@@ -133,7 +133,7 @@ def open_picture_files(place: Path) -> PictureFiles:
 
 def _pictures_of(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo]:
     """The archive's pictures by full name, after refusing what no archive of pictures is like."""
-    members = {member.filename: member for member in opened.infolist() if not member.is_dir()}
+    members = {member.filename: member for member in files_in_zip(opened)}
     pictures: dict[str, zipfile.ZipInfo] = {}
     check_archive_names(archive, members)
     for name, member in members.items():

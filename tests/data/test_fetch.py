@@ -228,6 +228,21 @@ def test_a_hostile_archive_leaves_nothing(site: _Site, tmp_path: Path, extra: di
     assert [path.name for path in tmp_path.rglob("*")] == ["to", "tiny.zip"]
 
 
+def test_a_file_without_a_name_is_refused(site: _Site, tmp_path: Path) -> None:
+    site.content = _archive({"Q.jpg": b"x"}).replace(b"Q.jpg", b"\0.jpg")  # a name ends where it has a zero byte
+    with pytest.raises(DataError, match="unsafe path ''"):
+        fetch_set(site.entry(), tmp_path)
+
+
+def test_an_archive_that_points_before_its_beginning_is_damaged(site: _Site, tmp_path: Path) -> None:
+    content = bytearray(_archive())
+    content[-4:-2] = b"\xff\xff"  # of the number of bytes before its list of files
+    site.content = bytes(content)
+    with pytest.raises(DataError, match="is a damaged archive"):
+        fetch_set(site.entry(), tmp_path)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_an_archive_with_a_link_is_refused(site: _Site, tmp_path: Path) -> None:
     site.content = _archive(links=("tiny/trainA/link.jpg",))
     with pytest.raises(DataError, match=r"'tiny/trainA/link\.jpg' is a link or device"):

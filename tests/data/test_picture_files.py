@@ -131,6 +131,13 @@ def test_a_member_unfolds_no_further_than_it_declares(tmp_path: Path) -> None:
         files.read("1.bmp")
 
 
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "x.zip", {"1.png": b"x", "Q.png": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"Q.png", b"\0.png"))
+    with pytest.raises(DataError, match="unsafe path ''"):
+        ZipFiles(path)
+
+
 def test_damaged_members_are_named_and_others_read(tmp_path: Path) -> None:
     members = {f"{index}.png": os.urandom(2000) for index in range(4)}
     path = _zip(tmp_path / "x.zip", members)
