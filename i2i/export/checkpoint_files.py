@@ -129,7 +129,7 @@ def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check_plain(path: Path, name: str, tensor: Tensor) -> None:
     """Refuse what is no dense array, such as one that claims more numbers than the file has."""
     plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+    if not plain or tensor.is_complex() or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         raise ModelError(f"{path}: {name} is not a plain array of numbers - save the state_dict of the whole network")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise ModelError(f"{path}: {name} holds numbers that are not finite - take another checkpoint")

@@ -287,6 +287,12 @@ def _check_fit(path: Path, name: str, expected: Mapping[str, Tensor], found: Map
                 f"{path}: {name}.{key} is {tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
                 " - the file does not fit its own settings"
             )
+        # Floats of any width are taken; of complex numbers PyTorch would take half.
+        if tensor.is_floating_point() != found[key].is_floating_point():
+            raise ModelError(
+                f"{path}: {name}.{key} is {found[key].dtype}, the network needs {tensor.dtype}"
+                " - the file does not fit its own settings"
+            )
 
 
 def _networks_of(entry: EntryPoint) -> list[str]:

@@ -344,6 +344,14 @@ def test_metadata_of_generators_that_do_not_fit_are_model_errors(tmp_path: Path,
             lambda tensors: tensors.update({"net_AtoB.tail.1.bias": torch.zeros(4)}),
             r"is \(4,\), the network needs \(3,\)",
         ),
+        (
+            lambda tensors: tensors.update({"net_AtoB.tail.1.bias": torch.zeros(3, dtype=torch.complex64)}),
+            r"is torch\.complex64, the network needs torch\.float32",
+        ),
+        (
+            lambda tensors: tensors.update({"net_AtoB.tail.1.bias": torch.zeros(3, dtype=torch.int64)}),
+            r"is torch\.int64, the network needs torch\.float32",
+        ),
     ],
 )
 def test_tensors_that_do_not_fit_are_model_errors(two_way_model: Path, change, message: str) -> None:
