@@ -118,6 +118,7 @@ def summary(entries: Sequence[Entry], titles: dict[str, str]) -> dict[str, Any]:
         kinds = dict.fromkeys(entry.case.kind for entry in of_scenario)
         scenarios[name] = {
             "title": titles.get(name, name),
+            "commits": list(dict.fromkeys(entry.commit for entry in of_scenario)),
             **_counts(of_scenario),
             "kinds": {kind: _counts([e for e in of_scenario if e.case.kind == kind]) for kind in kinds},
             "wrong": [
@@ -126,7 +127,7 @@ def summary(entries: Sequence[Entry], titles: dict[str, str]) -> dict[str, Any]:
                 if not e.outcome.ok
             ],
         }
-    return {"commits": list(dict.fromkeys(entry.commit for entry in entries)), "scenarios": scenarios}
+    return {"scenarios": scenarios}
 
 
 def markdown(figures: Mapping[str, Any]) -> list[str]:
