@@ -20,7 +20,7 @@ from typing import BinaryIO, ClassVar
 from i2i.data.archive_names import check_archive_names, files_in_zip
 from i2i.data.cache import default_cache_folder
 from i2i.data.folders import find_pictures
-from i2i.errors import DataError, StorageError
+from i2i.errors import DataError, StorageError, one_line
 from i2i.files import remove_leftovers_of, sha256_of_file, temporary_prefix
 
 _BLOCK_BYTES = 1 << 18
@@ -299,7 +299,7 @@ def _unpack(entry: PublishedSet, archive: Path, folder: Path) -> None:
 
 
 def _damaged(archive: Path, error: Exception) -> DataError:
-    return DataError(f"{archive}: is a damaged archive ({error}) - remove it and fetch again")
+    return DataError(f"{archive}: is a damaged archive ({one_line(error, 120)}) - remove it and fetch again")
 
 
 def _safe_members(entry: PublishedSet, opened: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:

@@ -243,6 +243,16 @@ def test_an_archive_that_points_before_its_beginning_is_damaged(site: _Site, tmp
     assert not (tmp_path / "tiny").exists()
 
 
+def test_an_archive_whose_names_do_not_agree_is_refused_in_few_words(site: _Site, tmp_path: Path) -> None:
+    content = bytearray(_archive({"tiny/" + "x" * 200: b"x"}))
+    at = content.index(b"PK\x03\x04", content.index(b"x" * 200) - 300)
+    content[content.index(b"x" * 200, at) : content.index(b"x" * 200, at) + 200] = bytes(range(1, 201))
+    site.content = bytes(content)
+    with pytest.raises(DataError, match="is a damaged archive") as caught:
+        fetch_set(site.entry(), tmp_path)
+    assert len(str(caught.value)) < 400
+
+
 def test_an_archive_with_a_link_is_refused(site: _Site, tmp_path: Path) -> None:
     site.content = _archive(links=("tiny/trainA/link.jpg",))
     with pytest.raises(DataError, match=r"'tiny/trainA/link\.jpg' is a link or device"):
