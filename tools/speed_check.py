@@ -7,8 +7,9 @@
 "plain" is `speed: plain` in fp32, "fast" is `speed: auto` in `--precision` (bf16). Both see the same pictures in the
 same order, begin with the same weights and take turns on the machine. Each figure is the mean over the seeds of what
 the run measured at its end, with the range: `psnr` in dB against the true pictures (more is better), `ssim` up to 1,
-`diversity` of generated pictures, which is best near that of the real ones, `kid` (less is better). "same" means that
-fast is better, or lies within what the seeds of plain differ by (of one seed: within a twentieth of the figure).
+`diversity` and `midtones` of generated pictures, which should be near those of plain training, `kid` (less is
+better). "same" means that fast is better, or lies within what the seeds of plain differ by (of one seed: within a
+twentieth of the figure).
 """
 
 from __future__ import annotations
