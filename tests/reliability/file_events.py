@@ -25,6 +25,8 @@ _CHANGES = {"os.rename": 2, "os.link": 2, "os.symlink": -1, "os.remove": 1, "os.
 """Audit events and where their arguments hold the folder that a relative path starts from."""
 _NEED_ROOM = ("open", "write", "os.mkdir", "os.fsync")
 """What a full disk goes on to refuse."""
+_MAY_BEGIN = (*_NEED_ROOM, "os.link", "os.rename")
+"""What a disk may refuse first; a removal that is refused once leaves what nobody promised to remove."""
 
 
 def note_checkpoints(notes: str) -> None:
@@ -103,7 +105,8 @@ def record(folder: str, result: str) -> None:
 def refuse_from(
     folder: str, number: int, refused: str, reason: int = errno.ENOSPC, lasting: bool = True, notes: str = ""
 ) -> None:
-    """Refuse that event with an OSError, and if `lasting` all others from there on that cannot be either.
+    """Refuse that event with an OSError, or the next that is no removal, and if `lasting` all others from there on that
+    cannot be either.
 
     On a full disk those are what needs room; one that has become read-only (EROFS) lets nothing be changed or removed.
 
@@ -113,11 +116,15 @@ def refuse_from(
     _note(notes)
     proof = os.open(refused, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
+    begun: list[int] = []
+
     def act(count: int, name: str, path: str) -> None:
-        later = lasting and count > number and (reason == errno.EROFS or name in _NEED_ROOM)
-        if count == number:
+        first = not begun and count >= number and name in _MAY_BEGIN
+        later = bool(begun) and lasting and (reason == errno.EROFS or name in _NEED_ROOM)
+        if first:
+            begun.append(count)
             os.write(proof, os.fsencode(path))
-        if count == number or later:
+        if first or later:
             raise OSError(reason, os.strerror(reason), path)
 
     _watch(Path(folder), act)
