@@ -112,7 +112,7 @@ class Player:
         """Restore what `state` gave; slots of weights take the weights' memory layout, which fused kernels assume.
 
         Raises:
-            KeyError, ValueError: it is of other weights, not whole, or not finite.
+            KeyError, ValueError: it is of other weights, of another type, not whole, or not finite.
         """
         _check_slots(state, self.parameters)
         self.optimizer.state.clear()
@@ -145,6 +145,9 @@ def _check_slots(state: Mapping[str, Tensor], parameters: Mapping[str, nn.Parame
         slots.setdefault(name, set()).add(slot)
         if value.dim() and value.shape != parameters[name].shape:
             raise ValueError(f"{key} has the shape {[*value.shape]}, its weight {[*parameters[name].shape]}")
+        # Counts of steps are float32 whatever the weights are.
+        if value.dtype not in ((parameters[name].dtype,) if value.dim() else (torch.float32, parameters[name].dtype)):
+            raise ValueError(f"{key} is {value.dtype}, its weight {parameters[name].dtype}")
         if not value.is_floating_point() or not bool(value.isfinite().all()):
             raise ValueError(f"{key} holds something else than finite numbers")
     kinds = set().union(*slots.values())

@@ -157,6 +157,16 @@ def test_restored_slots_lie_in_memory_as_the_weights_do() -> None:
     assert_same_bits(kept, before)
 
 
+@pytest.mark.parametrize("slot", ["exp_avg", "step"])
+def test_slots_of_another_type_than_the_weights_are_refused(slot: str) -> None:
+    made = networks()
+    moving = player(made)
+    step(moving, made)
+    spoiled = {name: value.double() if name.endswith(f"/{slot}") else value for name, value in moving.state().items()}
+    with pytest.raises(ValueError, match=r"is torch\.float64, its weight torch\.float32"):
+        moving.load_state(spoiled)
+
+
 def test_loading_forgets_what_was_there() -> None:
     made = networks()
     moving = player(made)
