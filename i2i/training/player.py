@@ -148,7 +148,7 @@ def _check_slots(state: Mapping[str, Tensor], parameters: Mapping[str, nn.Parame
         # Counts of steps are float32 whatever the weights are.
         if value.dtype not in ((parameters[name].dtype,) if value.dim() else (torch.float32, parameters[name].dtype)):
             raise ValueError(f"{key} is {value.dtype}, its weight {parameters[name].dtype}")
-        if not value.is_floating_point() or not bool(value.isfinite().all()):
+        if not bool(value.isfinite().all()):
             raise ValueError(f"{key} holds something else than finite numbers")
     kinds = set().union(*slots.values())
     for name, found in slots.items():
