@@ -3,13 +3,14 @@
     tools/speed_check                                  all sets, three seeds each; hours on two CPU cores
     tools/speed_check dcgan --seeds 0 --steps 500      one set, once, shorter
     tools/speed_check dcgan --features lenet:FILE      generated digits are judged by KID too
+    tools/speed_check --json FILE                      FILE keeps each training that ended; the same call goes on
 
 "plain" is `speed: plain` in fp32, "fast" is `speed: auto` in `--precision` (bf16). Both see the same pictures in the
 same order, begin with the same weights and take turns on the machine. Each figure is the mean over the seeds of what
 the run measured at its end, with the range: `psnr` in dB against the true pictures (more is better), `ssim` up to 1,
 `diversity` and `midtones` of generated pictures, which should be near those of plain training, `kid` (less is
-better). "same" means that fast is better, or lies within what the seeds of plain differ by (of one seed: within a
-twentieth of the figure).
+better). "fast - plain" is the mean difference of the pairs with the same seed, with its standard error. "same" means
+that fast is better, or lies within what the seeds of plain differ by (of one seed: within a twentieth of the figure).
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, median
-from typing import Literal
+from statistics import fmean, median, stdev
+from typing import Any, Literal
 
 import torch
 
+from i2i.files import atomic_path
 from i2i.training.tracking import read_metrics
 
 _WITHOUT_SPREAD = 0.05
@@ -52,8 +54,26 @@ _KID = "evaluation/kid"
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A training that was made, by all that decides it, and what it came to."""
+
+    training: str
+    way: str
+    precision: str
+    steps: int
+    seed: int
+    features: str | None
+    figures: dict[str, float]
+    images_per_second: float
+
+    def is_that(self, other: Mapping[str, object]) -> bool:
+        """Whether the same was asked for."""
+        return all(getattr(self, name) == value for name, value in other.items())
+
+
+@dataclass(frozen=True)
 class Row:
-    """One figure of one set, learnt both ways; a value for each seed."""
+    """One figure of one set, learnt both ways; a value for each seed, in the same order."""
 
     training: str
     figure: str
@@ -68,6 +88,13 @@ class Row:
         spread = max(self.plain) - min(self.plain) or _WITHOUT_SPREAD * abs(plain)
         worse = {"more": plain - fast, "less": fast - plain, "near": abs(fast - plain)}[self.better]
         return worse <= spread
+
+    @property
+    def difference(self) -> str:
+        """Fast less plain, over pairs of the same seed: the mean and its standard error."""
+        pairs = [fast - plain for plain, fast in zip(self.plain, self.fast, strict=True)]
+        error = f" +- {stdev(pairs) / len(pairs) ** 0.5:.3f}" if len(pairs) > 1 else ""
+        return f"{fmean(pairs):+.3f}{error}"
 
 
 def train(training: Training, steps: int, seed: int, changes: Sequence[str], out: Path, device: str) -> Path:
@@ -90,8 +117,43 @@ def measured(run: Path, figure: str) -> float:
     return [row["values"][figure] for row in read_metrics(run) if figure in row["values"]][-1]
 
 
+class Record:
+    """The trainings that ended, kept in a file (if any) after each, so that a call that was cut off can go on."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self.ended: list[Ended] = []
+        if file is not None and file.exists():
+            self.ended = [Ended(**each) for each in json.loads(file.read_text())["trainings"]]
+
+    def find(self, wanted: Mapping[str, object]) -> Ended | None:
+        return next((each for each in self.ended if each.is_that(wanted)), None)
+
+    def add(self, ended: Ended) -> None:
+        self.ended.append(ended)
+        self.write([])
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Everything, with the rows that were made of it."""
+        if self._file is None:
+            return
+        content = {
+            "torch": torch.__version__,
+            "trainings": [asdict(each) for each in self.ended],
+            "rows": [{**asdict(row), "is_same": row.is_same} for row in rows],
+        }
+        with atomic_path(self._file) as file:
+            file.write_text(json.dumps(content, indent=1) + "\n")
+
+
 def compare(
-    name: str, steps: int | None, seeds: Sequence[int], precision: str, features: str | None, device: str
+    name: str,
+    steps: int | None,
+    seeds: Sequence[int],
+    precision: str,
+    features: str | None,
+    device: str,
+    record: Record,
 ) -> tuple[list[Row], float]:
     """The figures of one set learnt both ways, and how many times as fast the fast way was."""
     training = TRAININGS[name]
@@ -100,23 +162,37 @@ def compare(
     if features is not None and name == "dcgan":
         figures[_KID] = "less"
         judged = [f"evaluate={{metrics: [kid], features: '{features}', samples: 2000}}"]
+    # Which features there are matters only where they judge.
+    features = features if judged else None
     ways = {"plain": ["speed=plain", "precision=fp32"], "fast": ["speed=auto", f"precision={precision}"]}
-    found: dict[str, dict[str, list[float]]] = {way: {figure: [] for figure in figures} for way in ways}
-    rates: dict[str, list[float]] = {way: [] for way in ways}
+    found: dict[str, list[Ended]] = {way: [] for way in ways}
     for seed in seeds:
         for way, changes in ways.items():
-            print(f"{name}, seed {seed}, {way}: training", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "run"
-                run = train(training, steps or training.steps, seed, [*changes, *judged], out, device)
-                for figure in figures:
-                    found[way][figure].append(measured(run, figure))
-                read = [row["values"].get("speed/images_per_second") for row in read_metrics(run)]
-                rates[way].append(median(rate for rate in read if rate))
+            wanted: dict[str, Any] = {
+                "training": name,
+                "way": way,
+                "precision": "fp32" if way == "plain" else precision,
+                "steps": steps or training.steps,
+                "seed": seed,
+                "features": features,
+            }
+            ended = record.find(wanted)
+            if ended is None:
+                print(f"{name}, seed {seed}, {way}: training", file=sys.stderr, flush=True)
+                with tempfile.TemporaryDirectory() as folder:
+                    run = train(training, wanted["steps"], seed, [*changes, *judged], Path(folder) / "run", device)
+                    values = {figure: measured(run, figure) for figure in figures}
+                    read = [row["values"].get("speed/images_per_second") for row in read_metrics(run)]
+                ended = Ended(**wanted, figures=values, images_per_second=median(rate for rate in read if rate))
+                record.add(ended)
+            found[way].append(ended)
+    values_of = {way: {figure: [each.figures[figure] for each in found[way]] for figure in figures} for way in ways}
     rows = [
-        Row(name, figure, better, found["plain"][figure], found["fast"][figure]) for figure, better in figures.items()
+        Row(name, figure, better, values_of["plain"][figure], values_of["fast"][figure])
+        for figure, better in figures.items()
     ]
-    return rows, fmean(rates["fast"]) / fmean(rates["plain"])
+    rates = {way: fmean(each.images_per_second for each in found[way]) for way in ways}
+    return rows, rates["fast"] / rates["plain"]
 
 
 def with_range(values: Sequence[float]) -> str:
@@ -138,27 +214,29 @@ def main() -> None:
     if unknown := sorted({*arguments.sets} - {*TRAININGS}):
         parser.error(f"no set is called {unknown[0]}; there are {', '.join(TRAININGS)}")
     rows: list[Row] = []
-    gains: dict[str, float] = {}
-    print(f"{'set':<10}{'figure':<28}{'plain fp32':<28}{'fast ' + arguments.precision:<28}{'':<12}times as fast")
+    record = Record(arguments.json)
+    fast = "fast " + arguments.precision
+    print(f"{'set':<10}{'figure':<18}{'plain fp32':<28}{fast:<28}{'fast - plain':<20}{'':<9}times as fast")
     for name in arguments.sets or TRAININGS:
-        found, gains[name] = compare(
-            name, arguments.steps, arguments.seeds, arguments.precision, arguments.features, arguments.device
+        found, gain = compare(
+            name,
+            arguments.steps,
+            arguments.seeds,
+            arguments.precision,
+            arguments.features,
+            arguments.device,
+            record,
         )
         for row in found:
             verdict = "same" if row.is_same else "DIFFERS"
+            figure = row.figure.rpartition("/")[2]
             print(
-                f"{name:<10}{row.figure.rpartition('/')[2]:<28}{with_range(row.plain):<28}{with_range(row.fast):<28}"
-                f"{verdict:<12}{gains[name]:.2f}",
+                f"{name:<10}{figure:<18}{with_range(row.plain):<28}{with_range(row.fast):<28}{row.difference:<20}"
+                f"{verdict:<9}{gain:.2f}",
                 flush=True,
             )
         rows += found
-    if arguments.json is not None:
-        content = {
-            "torch": torch.__version__,
-            "times_as_fast": gains,
-            "rows": [{**asdict(row), "is_same": row.is_same} for row in rows],
-        }
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+        record.write(rows)
     raise SystemExit(0 if all(row.is_same for row in rows) else 1)
 
 

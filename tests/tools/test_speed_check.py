@@ -71,5 +71,21 @@ def test_a_set_is_learnt_both_ways(
     found = json.loads((tmp_path / "found.json").read_text())
     assert [row["figure"] for row in found["rows"]] == ["sample/diversity", "sample/midtones"]
     assert all(len(row["plain"]) == len(row["fast"]) == 1 for row in found["rows"])
-    assert found["times_as_fast"]["dcgan"] > 0
+    assert [ended["way"] for ended in found["trainings"]] == ["plain", "fast"]
+    assert all(ended["images_per_second"] > 0 for ended in found["trainings"])
     assert "diversity" in capsys.readouterr().out
+
+    monkeypatch.setattr(program, "train", None)
+    with pytest.raises(SystemExit):
+        program.main()
+    assert json.loads((tmp_path / "found.json").read_text()) == found, "what has ended is not trained again"
+    arguments[arguments.index("4")] = "5"
+    monkeypatch.setattr(sys, "argv", ["speed_check", *arguments])
+    with pytest.raises(TypeError):  # other trainings are
+        program.main()
+
+
+def test_the_difference_is_that_of_pairs(program: ModuleType) -> None:
+    pairs = program.Row("set", "figure", "more", [20.0, 21.0, 22.0], [19.0, 20.5, 21.0])
+    assert pairs.difference == "-0.833 +- 0.167"
+    assert program.Row("set", "figure", "more", [20.0], [20.5]).difference == "+0.500"
