@@ -28,7 +28,7 @@ from i2i.cli.options import (
 _EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 recipe, 4 data,
 5 model or checkpoint, 6 out of memory, 7 some inputs failed,
-8 training diverged, 130 and 143 stopped by a signal."""
+8 training diverged, 130 and 143 stopped by a signal, 141 output cut off."""
 
 app = typer.Typer(
     name="i2i",

@@ -27,6 +27,7 @@ from i2i.commands.generation import (
     saved_latents,
     share_of_this_process,
 )
+from i2i.commands.pace import pace
 from i2i.errors import InterruptedBySignal, UsageError
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _write_beside(wishes: Wishes, series: Series, made: Made) -> None:
 def _summary(made: Made, series: Series, target: Target, share: Share, seconds: float) -> str:
     parts = [f"{made.written} written to {target.folder}"]
     parts += [f"{made.skipped} skipped (there already)"] if made.skipped else []
-    text = f"{', '.join(parts)} in {seconds:.1f} s ({made.written / max(seconds, 1e-9):.0f} pictures/s)"
+    text = f"{', '.join(parts)} in {seconds:.1f} s ({pace(made.written, seconds)})"
     rest = series.count - made.written - made.skipped
     return f"{text}; the other {rest} are for the other processes" if share.count > 1 else text
 

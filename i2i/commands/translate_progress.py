@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from i2i.commands.pace import pace
 from i2i.errors import printable_lines
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class TranslationProgress:
             self.line(f"{done} of {self._total} pictures{part}, {self._rate()}")
 
     def _rate(self) -> str:
-        seconds = max(self.seconds, 1e-9)
-        return f"{self.counts['written'] / seconds:.1f} pictures/s, {self.megapixels / seconds:.2f} megapixels/s"
+        megapixels = self.megapixels / max(self.seconds, 1e-9)
+        return f"{pace(self.counts['written'], self.seconds)}, {megapixels:.2f} megapixels/s"
 
     def _named(self, text: str) -> str:
         for path, name in self._names.items():
