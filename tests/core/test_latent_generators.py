@@ -22,7 +22,7 @@ from i2i.core.generators import sngan as sngan_module
 from i2i.core.generators.dcgan import PointToMaps
 from i2i.core.image_shape import ImageShape
 from i2i.core.initialization import InitializationSettings, initialize
-from i2i.core.layers import BatchNorm, couples_batch, what_couples_batch
+from i2i.core.layers import BatchNorm, Tanh, couples_batch, what_couples_batch
 from i2i.core.virtual_batch_norm import has_reference, reference_rows
 
 SMALL = ImageShape(1, 16)
@@ -348,7 +348,8 @@ def test_bfloat16_stays_close(settings: LatentGeneratorSettings, classes: int) -
     expected = network(latents(), labels)
     with torch.autocast("cpu", torch.bfloat16):
         pictures = network(latents(), labels)
-    assert pictures.dtype == torch.bfloat16
+    ends_in_tanh = any(isinstance(module, Tanh) for module in network.modules())
+    assert pictures.dtype == (torch.float32 if ends_in_tanh else torch.bfloat16)
     assert (pictures - expected).abs().mean() < 0.05 * expected.abs().mean()
     pictures.float().square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())

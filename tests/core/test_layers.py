@@ -19,6 +19,7 @@ from i2i.core.layers import (
     Dropout,
     InstanceNorm,
     ReflectionPad,
+    Tanh,
     couples_batch,
     normalization_layer,
     normalize_sample,
@@ -450,3 +451,21 @@ def test_gradients_of_large_pictures_are_those_of_the_stock_layer() -> None:
     (output, gradient), (expected_output, expected_gradient) = results
     assert torch.allclose(output, expected_output, atol=1e-5)
     assert torch.allclose(gradient, expected_gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_is_the_stock_operation(dtype: torch.dtype) -> None:
+    values = torch.linspace(-5, 5, 101, dtype=dtype)
+    assert torch.equal(Tanh()(values), torch.tanh(values))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_nearly_white_pixels_still_learn_in_narrow_formats(dtype: torch.dtype) -> None:
+    values = torch.linspace(3, 5, 9).to(dtype).requires_grad_()
+    pictures = Tanh()(values)
+    assert pictures.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(pictures.sum(), values)
+    exact = 1 - torch.tanh(values.detach().double()) ** 2
+    torch.testing.assert_close(gradient.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-7)
+    (stock,) = torch.autograd.grad(torch.tanh(values).sum(), values)
+    assert dtype == torch.float16 or (stock[-4:] == 0).all()  # why there is a layer of our own

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from i2i.core.conditioning import LatentInput
 from i2i.core.image_shape import ImageShape
-from i2i.core.layers import LatentNormalization, normalization_layer
+from i2i.core.layers import LatentNormalization, Tanh, normalization_layer
 from i2i.core.sizes import doublings, refuse, unfit_size
 from i2i.core.virtual_batch_norm import ReferenceLatents
 
@@ -73,7 +73,7 @@ class DCGANGenerator(nn.Module):
             )
         )
         self.picture = nn.Sequential(
-            nn.ConvTranspose2d(widths[-1], shape.channels, 4, stride=2, padding=1, bias=bias), nn.Tanh()
+            nn.ConvTranspose2d(widths[-1], shape.channels, 4, stride=2, padding=1, bias=bias), Tanh()
         )
         self.reference: ReferenceLatents | None = None
         if settings.normalization == "virtual":

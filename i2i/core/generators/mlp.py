@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from i2i.core.conditioning import LatentInput
 from i2i.core.image_shape import ImageShape
+from i2i.core.layers import Tanh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class MLPGenerator(nn.Module):
         widths = (self.input.features, *settings.hidden)
         hidden = [nn.Sequential(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(widths)]
         self.hidden = nn.Sequential(*hidden)
-        self.picture = nn.Sequential(nn.Linear(widths[-1], shape.channels * shape.pixels**2), nn.Tanh())
+        self.picture = nn.Sequential(nn.Linear(widths[-1], shape.channels * shape.pixels**2), Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (N, latent), labels (N,) where there are classes, to (N, C, H, W).

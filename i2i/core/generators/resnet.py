@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from i2i.core.cells import FewOutputsConv2d
-from i2i.core.layers import BlurDown, BlurUp, Dropout, Normalization, ReflectionPad, normalization_layer
+from i2i.core.layers import BlurDown, BlurUp, Dropout, Normalization, ReflectionPad, Tanh, normalization_layer
 from i2i.core.sizes import check_repeats
 
 Sampling = Literal["strided", "antialiased"]
@@ -80,7 +80,7 @@ class ResNetGenerator(nn.Module):
         self.down = nn.Sequential(*(down(channels, kind) for channels in (width, 2 * width)))
         self.blocks = nn.Sequential(*(ResidualBlock(4 * width, kind, settings.dropout) for _ in range(settings.blocks)))
         self.up = nn.Sequential(*(up(channels, kind) for channels in (4 * width, 2 * width)))
-        self.tail = nn.Sequential(ReflectionPad(3), FewOutputsConv2d(width, out_channels, 7), nn.Tanh())
+        self.tail = nn.Sequential(ReflectionPad(3), FewOutputsConv2d(width, out_channels, 7), Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H, W); other sides are rounded up to a multiple of 4."""

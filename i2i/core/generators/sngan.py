@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from i2i.core.conditioning import check_labels, check_latents
 from i2i.core.image_shape import ImageShape
-from i2i.core.layers import BatchNorm, ConditionalBatchNorm
+from i2i.core.layers import BatchNorm, ConditionalBatchNorm, Tanh
 from i2i.core.sizes import doublings, refuse, unfit_size
 
 SIZES = (16, 32, 64, 128)
@@ -64,9 +64,7 @@ class SNGANGenerator(nn.Module):
         self.maps = (widths[0], smallest, smallest)
         self.blocks = nn.ModuleList(UpBlock(before, after, classes) for before, after in pairwise(widths))
         self.normalization = _batch_norm(widths[-1], classes)
-        self.picture = nn.Sequential(
-            nn.ReLU(inplace=True), nn.Conv2d(widths[-1], shape.channels, 3, padding=1), nn.Tanh()
-        )
+        self.picture = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(widths[-1], shape.channels, 3, padding=1), Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (N, latent), labels (N,) where there are classes, to (N, C, H, W).

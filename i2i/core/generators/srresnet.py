@@ -19,7 +19,7 @@ from i2i.core.generators.upscaling import (
     stage_factors,
     to_unit,
 )
-from i2i.core.layers import Normalization, normalization_layer
+from i2i.core.layers import Normalization, Tanh, normalization_layer
 from i2i.core.pixel_shuffle import ShuffleStage
 from i2i.core.sizes import check_repeats
 
@@ -96,13 +96,14 @@ class SRResNet(nn.Module):
         )
         self.up = nn.Sequential(*(ShuffleStage(width, factor, PReLU()) for factor in stage_factors(settings.scale)))
         self.tail = FewOutputsConv2d(width, out_channels, kernel, padding=kernel // 2)
+        self.squash = Tanh()
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] to (N, out_channels, H scale, W scale)."""
         features = self.head(to_unit(images) if self.settings.input_range == "unit" else images)
         features = features + self.trunk(self.blocks(features))
         result = self.tail(self.up(features))
-        return result.tanh() if self.settings.output == "tanh" else from_unit(result, images)
+        return self.squash(result) if self.settings.output == "tanh" else from_unit(result, images)
 
 
 class ResidualBlock(nn.Module):

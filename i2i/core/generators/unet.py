@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from i2i.core.layers import Dropout, Normalization, normalization_layer
+from i2i.core.layers import Dropout, Normalization, Tanh, normalization_layer
 from i2i.core.sizes import check_repeats
 
 
@@ -84,7 +84,7 @@ class UNetGenerator(nn.Module):
                     nn.ConvTranspose2d(
                         width if innermost else 2 * width, target, 4, stride=2, padding=1, bias=outermost or inner_bias
                     ),
-                    nn.Tanh() if outermost else normalization_layer(kind, target),
+                    Tanh() if outermost else normalization_layer(kind, target),
                     # Dropout stands in the levels of full width between the innermost and the four outermost ones.
                     Dropout(settings.dropout if 4 <= depth < levels - 1 else 0.0),
                 )

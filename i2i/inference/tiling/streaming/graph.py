@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from i2i.core.cells import FewOutputsConv2d
-from i2i.core.layers import BlurDown, BlurUp, Dropout, InstanceNorm, ReflectionPad
+from i2i.core.layers import BlurDown, BlurUp, Dropout, InstanceNorm, ReflectionPad, Tanh
 from i2i.core.pixel_shuffle import ShuffleStage
 from i2i.inference.tiling.streaming.operations import (
     Convolution,
@@ -122,7 +122,8 @@ class _Tracer(fx.Tracer):
 
 
 _LEAVES = (
-    BlurDown, BlurUp, Dropout, FewOutputsConv2d, InstanceNorm, ReflectionPad, ShuffleStage, nn.BatchNorm2d, nn.PReLU,
+    BlurDown, BlurUp, Dropout, FewOutputsConv2d, InstanceNorm, ReflectionPad, ShuffleStage, Tanh, nn.BatchNorm2d,
+    nn.PReLU,
 )  # fmt: skip
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid)
 _NOTHING = (nn.Identity, Dropout, nn.Dropout, nn.Dropout2d)
