@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+TOOLS = Path(__file__).parents[2] / "tools"
+
 
 @pytest.fixture(scope="module")
 def audit() -> Any:
-    path = Path(__file__).parents[2] / "tools" / "audit.py"
-    spec = importlib.util.spec_from_file_location("audit_tool", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["audit_tool"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOOLS)
+        yield importlib.import_module("audit")
 
 
 def _package(name: str, *flaws: str) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
 from i2i.recipe import load_recipe
 
-_PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 _SMALL = """
@@ -24,16 +24,13 @@ data: {size_pixels: 32}
 
 
 @pytest.fixture(scope="module")
-def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_check", _PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_check"] = module
-    spec.loader.exec_module(module)
-    return module
+def program() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOOLS)
+        yield importlib.import_module("gpu_check")
 
 
-def test_every_method_can_be_begun(program: ModuleType) -> None:
+def test_every_method_can_be_begun(program: Any) -> None:
     for method in program.METHODS:
         recipe = load_recipe(method.recipe, [*program.COMMON, *method.overrides])
         assert recipe.training.length.steps == program.STEPS and recipe.deterministic
@@ -42,7 +39,7 @@ def test_every_method_can_be_begun(program: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_a_method_passes_on_the_cpu(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cyclegan = program.METHODS[0]
     recipe = tmp_path / "small.yaml"
@@ -61,7 +58,7 @@ def test_a_method_passes_on_the_cpu(
     assert "cyclegan" in printed and "same bits" in printed
 
 
-def test_what_does_not_learn_fails(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_learn_fails(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def judged(values: list[float], falls: str = "loss/x") -> str:
         monkeypatch.setattr(program, "read_metrics", lambda run: [{"values": {"loss/x": value}} for value in values])
         return program.judge_training(Path(), falls)

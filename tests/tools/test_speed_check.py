@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-_PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "speed_check.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.fixture(scope="module")
-def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed_check", _PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["speed_check"] = module
-    spec.loader.exec_module(module)
-    return module
+def program() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOOLS)
+        yield importlib.import_module("speed_check")
 
 
 @pytest.mark.parametrize(
@@ -38,15 +34,13 @@ def program() -> ModuleType:
         ("more", [20.0], [18.9], False),
     ],
 )
-def test_what_counts_as_the_same(
-    program: ModuleType, better: str, plain: list[float], fast: list[float], same: bool
-) -> None:
+def test_what_counts_as_the_same(program: Any, better: str, plain: list[float], fast: list[float], same: bool) -> None:
     assert program.Row("set", "figure", better, plain, fast).is_same is same
 
 
 @pytest.mark.slow
 def test_a_set_is_learnt_both_ways(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = [
         "data={kind: drawn_digits, size_pixels: 28, pictures: 16, test_pictures: 8}",
@@ -63,7 +57,7 @@ def test_a_set_is_learnt_both_ways(
         return run
 
     monkeypatch.setattr(program, "train", train)
-    monkeypatch.setenv("PYTHONPATH", str(_PROGRAM.parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(TOOLS.parent))
     arguments = ["dcgan", "--steps", "4", "--seeds", "0", "--device", "cpu", "--json", str(tmp_path / "found.json")]
     monkeypatch.setattr(sys, "argv", ["speed_check", *arguments])
     with pytest.raises(SystemExit):
@@ -85,7 +79,7 @@ def test_a_set_is_learnt_both_ways(
         program.main()
 
 
-def test_the_difference_is_that_of_pairs(program: ModuleType) -> None:
+def test_the_difference_is_that_of_pairs(program: Any) -> None:
     pairs = program.Row("set", "figure", "more", [20.0, 21.0, 22.0], [19.0, 20.5, 21.0])
     assert pairs.difference == "-0.833 +- 0.167"
     assert program.Row("set", "figure", "more", [20.0], [20.5]).difference == "+0.500"
