@@ -26,9 +26,9 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, Literal
 
-import torch
+from bench import record
 
-from i2i.files import atomic_path
+from i2i.files import write_atomically
 from i2i.training.tracking import read_metrics
 
 _WITHOUT_SPREAD = 0.05
@@ -117,11 +117,11 @@ def measured(run: Path, figure: str) -> float:
     return [row["values"][figure] for row in read_metrics(run) if figure in row["values"]][-1]
 
 
-class Record:
+class Kept:
     """The trainings that ended, kept in a file (if any) after each, so that a call that was cut off can go on."""
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
+    def __init__(self, file: Path | None, device: str) -> None:
+        self._file, self._device = file, device
         self.ended: list[Ended] = []
         if file is not None and file.exists():
             self.ended = [Ended(**each) for each in json.loads(file.read_text())["trainings"]]
@@ -137,13 +137,11 @@ class Record:
         """Everything, with the rows that were made of it."""
         if self._file is None:
             return
-        content = {
-            "torch": torch.__version__,
+        result = {
             "trainings": [asdict(each) for each in self.ended],
             "rows": [{**asdict(row), "is_same": row.is_same} for row in rows],
         }
-        with atomic_path(self._file) as file:
-            file.write_text(json.dumps(content, indent=1) + "\n")
+        write_atomically(self._file, json.dumps(record("quality", self._device, result), indent=1) + "\n")
 
 
 def compare(
@@ -153,7 +151,7 @@ def compare(
     precision: str,
     features: str | None,
     device: str,
-    record: Record,
+    kept: Kept,
 ) -> tuple[list[Row], float]:
     """The figures of one set learnt both ways, and how many times as fast the fast way was."""
     training = TRAININGS[name]
@@ -176,7 +174,7 @@ def compare(
                 "seed": seed,
                 "features": features,
             }
-            ended = record.find(wanted)
+            ended = kept.find(wanted)
             if ended is None:
                 print(f"{name}, seed {seed}, {way}: training", file=sys.stderr, flush=True)
                 with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +182,7 @@ def compare(
                     values = {figure: measured(run, figure) for figure in figures}
                     read = [row["values"].get("speed/images_per_second") for row in read_metrics(run)]
                 ended = Ended(**wanted, figures=values, images_per_second=median(rate for rate in read if rate))
-                record.add(ended)
+                kept.add(ended)
             found[way].append(ended)
     values_of = {way: {figure: [each.figures[figure] for each in found[way]] for figure in figures} for way in ways}
     rows = [
@@ -214,7 +212,7 @@ def main() -> None:
     if unknown := sorted({*arguments.sets} - {*TRAININGS}):
         parser.error(f"no set is called {unknown[0]}; there are {', '.join(TRAININGS)}")
     rows: list[Row] = []
-    record = Record(arguments.json)
+    kept = Kept(arguments.json, arguments.device)
     fast = "fast " + arguments.precision
     print(f"{'set':<10}{'figure':<18}{'plain fp32':<28}{fast:<28}{'fast - plain':<20}{'':<9}times as fast")
     for name in arguments.sets or TRAININGS:
@@ -225,7 +223,7 @@ def main() -> None:
             arguments.precision,
             arguments.features,
             arguments.device,
-            record,
+            kept,
         )
         for row in found:
             verdict = "same" if row.is_same else "DIFFERS"
@@ -236,7 +234,7 @@ def main() -> None:
                 flush=True,
             )
         rows += found
-        record.write(rows)
+        kept.write(rows)
     raise SystemExit(0 if all(row.is_same for row in rows) else 1)
 
 
