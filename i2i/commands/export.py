@@ -38,7 +38,10 @@ def run(
     if json:
         typer.echo(json_module.dumps({"out": str(out), **as_json(report), "card": str(card)}))
         return
-    for line in _lines(report, out, card):
+    lines = _lines(report, out, card)
+    if direction is None:
+        lines += _left_out(model, report.entry_point)
+    for line in lines:
         typer.echo(line)
 
 
@@ -62,3 +65,14 @@ def _lines(report: ExportReport, out: Path, card: Path) -> list[str]:
         )
     verb = f"i2i translate --model {out} PICTURES" if metadata.translates else f"i2i generate --model {out}"
     return [*lines, f"use it: {verb}"]
+
+
+def _left_out(model: Path, exported: str) -> list[str]:
+    """A line on the directions that the file does not have, of a model with several."""
+    from i2i.inference.model_files.loading import read_any_metadata
+
+    others = [name for name in read_any_metadata(model).entry_points if name != exported]
+    if not others:
+        return []
+    wanted = ", ".join(f"--direction {name}" for name in others)
+    return [f"it has {exported} alone; for a file of what else the model has: {wanted}"]

@@ -94,7 +94,7 @@ class LeftOut:
 class Manifest:
     """What was made of what; ``manifest.json`` beside the pictures holds the same.
 
-    `ignored`: files of the source that are no pictures.
+    `ignored`: files of the source that are no pictures, links without a target, and what i2i itself made of pictures.
     """
 
     i2i: str

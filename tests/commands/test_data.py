@@ -143,7 +143,7 @@ def test_prepare_says_what_it_changed_and_passed_over(tmp_path: Path, capsys: py
         "  dogs/clear.png",
         "CMYK, converted to RGB without their colour profile: 1",
         "  dogs/print.jpg",
-        "ignored, no pictures: 4 (.txt 2, .gif 1, no ending 1)",
+        "ignored, no pictures, broken links or results of i2i: 4 (.txt 2, .gif 1, no ending 1)",
     ]
     assert main(["data", "prepare", str(raw), str(tmp_path / "other"), "--size", "24", "--crop", "none", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from i2i.commands.export import run
-from tests.inference.models import write_generator, write_upscaler
+from tests.inference.models import write_constant_model, write_generator, write_upscaler
 
 
 def test_it_says_what_the_file_is_and_how_to_use_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +25,15 @@ def test_a_generator_is_used_otherwise(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "m.pt"
     run(write_generator(tmp_path / "model.safetensors"), "torchscript", out)
     assert capsys.readouterr().out.splitlines()[-1] == f"use it: i2i generate --model {out}"
+
+
+def test_the_other_direction_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_constant_model(tmp_path / "model.safetensors", {"AtoB": (1, 2, 3), "BtoA": (3, 2, 1)})
+    run(source, "torchscript", tmp_path / "m.pt")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "it has AtoB alone; for a file of what else the model has: --direction BtoA"
+    run(source, "torchscript", tmp_path / "m.pt", direction="AtoB")
+    assert "alone" not in capsys.readouterr().out
 
 
 def test_json_is_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
