@@ -146,9 +146,8 @@ def manifest_lines(manifest: Manifest, out: Path) -> list[str]:
         lines += _section(f"left out, {reason}", entries, where=f"see {MANIFEST_NAME}")
     if manifest.ignored:
         endings = Counter(Path(name).suffix.lower() or "no ending" for name in manifest.ignored)
-        lines.append(
-            f"ignored, no pictures, broken links or results of i2i: {len(manifest.ignored)} ({_counts(dict(endings.most_common()))})"
-        )
+        counts = f"{len(manifest.ignored)} ({_counts(dict(endings.most_common()))})"
+        lines.append(f"ignored, no pictures, broken links or results of i2i: {counts}")
     return lines
 
 
