@@ -54,6 +54,7 @@ sys.addaudithook(_watch)
 _RECIPE = """\
 extends: cyclegan_demo
 name: tiny
+precision: fp32
 pipeline: {generator: {base_channels: 4, blocks: 1}, discriminator: {base_channels: 4}}
 data: {pictures: 6, test_pictures: 4, size_pixels: 32}
 training: {length: {minutes: null, steps: 2}, workers: 1}
