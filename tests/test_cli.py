@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,16 @@ class TestHelp:
         for verb in ("train", "translate", "evaluate", "report", "recipes", "doctor", "demo", "data"):
             assert f"\n  {verb} " in text
         assert "3 recipe, 4 data" in text
+
+    @pytest.mark.parametrize("words", [[], ["data"]])
+    def test_what_a_verb_does_fits_into_its_line(
+        self, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        assert main([*words, "--help"]) == 0
+        verbs = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+        assert len(verbs) >= 3
+        assert all(re.fullmatch(r"  \w+ +\S.*[^.]\.", verb) for verb in verbs)
 
     def test_bare_call_shows_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([]) == 0

@@ -14,7 +14,7 @@ data_app = typer.Typer(rich_markup_mode=None)
 
 @data_app.callback()
 def data(context: typer.Context) -> None:
-    """Look through pictures, prepare them for training; fetch published sets."""
+    """Look through, prepare and fetch sets of pictures."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -29,7 +29,7 @@ def data_check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Look through a folder: what can be used, what is damaged, doubled or odd."""
+    """Say what is usable, damaged, doubled or odd in a folder."""
     from i2i.commands import data as command
 
     command.check(folder, min_side_pixels=min_side_pixels, max_pixels=max_pixels, size_pixels=size, json=json)
@@ -53,7 +53,10 @@ def data_prepare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a clean set: no damaged or doubled pictures, cropped and resized, with a list of what was done."""
+    """Make a clean set of squares of one size.
+
+    Damaged and doubled pictures are left out; a manifest lists what was done.
+    """
     from i2i.commands import data as command
 
     command.prepare(
@@ -68,7 +71,10 @@ def data_fetch(
     to: Annotated[Path, typer.Option(help="Folder that gets a folder with this name.")] = Path("datasets"),
     quiet: Quiet = False,
 ) -> None:
-    """Download a published set, or weights that metrics and losses need, and check that it is the one published."""
+    """Download a published set, or weights for metrics and losses.
+
+    What comes is checked to be what was published.
+    """
     from i2i.commands import data as command
 
     command.fetch(name, to=to, quiet=quiet)

@@ -271,9 +271,10 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what a model makes against real pictures, or one folder of pictures against another.
+    """Measure what a model makes against real pictures.
 
-    Every figure says how it was made. Under torchrun the processes share the work.
+    Or one folder of pictures against another. Every figure says how it was made. Under torchrun the processes share
+    the work.
     """
     from i2i.commands.evaluation import running
     from i2i.commands.evaluation.wishes import Wishes
@@ -298,7 +299,10 @@ def compare(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put the figures of two evaluations side by side; refuse those that were not made alike."""
+    """Put the figures of two evaluations side by side.
+
+    Those that were not made alike are refused.
+    """
     from i2i.commands import compare as command
 
     command.run(first, second, ignore=ignore or (), json=json)
@@ -316,7 +320,10 @@ def export(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a model as a file for other programs, and prove that it gives the same pictures."""
+    """Write a model as a file for other programs.
+
+    It is proved to give the same pictures, or not kept.
+    """
     from i2i.commands import export as command
 
     command.run(model, to, out, direction=direction, strength=strength, uint8=uint8, json=json)
@@ -332,7 +339,10 @@ def convert(
     direction: Annotated[str | None, typer.Option(help="Of a translator: AtoB or BtoA; AtoB by default.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a model file of another project's checkpoint; no code in it is ever run."""
+    """Make a model file of another project's checkpoint.
+
+    No code in it is ever run.
+    """
     from i2i.commands import convert as command
 
     command.run(checkpoint, out, layout=layout, direction=direction, json=json)
@@ -347,7 +357,10 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page, report.html, into each run folder; of several runs also a page that compares them."""
+    """Write a page, report.html, into each run folder.
+
+    Of several runs also a page that compares them.
+    """
     from i2i.commands import report as command
 
     pages = [str(page) for page in command.run(runs, out)]
@@ -362,7 +375,10 @@ def card(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a Markdown card beside each model: what it is, its data, results, limits, licence and use."""
+    """Write a Markdown card beside each model.
+
+    What it is, its data, results, limits, licence and use.
+    """
     from i2i.commands import card as command
 
     cards = [str(path) for path in command.run(models, licence=licence)]
@@ -401,7 +417,10 @@ def demo(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train a small CycleGAN on drawn pictures and say what it learnt; needs no data and no network."""
+    """Train a small CycleGAN on drawn pictures.
+
+    Then say what it learnt. Needs no data and no network.
+    """
     from i2i.commands import demo as command
 
     command.run(minutes=minutes, seed=seed, device=device, out=out, quiet=quiet, json=json)

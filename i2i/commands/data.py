@@ -144,11 +144,15 @@ def manifest_lines(manifest: Manifest, out: Path) -> list[str]:
     for reason in sorted({item.reason for item in manifest.left_out}):
         entries = [f"{item.source}: {item.detail}" for item in manifest.left_out if item.reason == reason]
         lines += _section(f"left out, {reason}", entries, where=f"see {MANIFEST_NAME}")
-    if manifest.ignored:
-        endings = Counter(Path(name).suffix.lower() or "no ending" for name in manifest.ignored)
-        counts = f"{len(manifest.ignored)} ({_counts(dict(endings.most_common()))})"
-        lines.append(f"ignored, no pictures, broken links or results of i2i: {counts}")
-    return lines
+    return [*lines, *_ignored_lines(manifest.ignored)]
+
+
+def _ignored_lines(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    endings = Counter(Path(name).suffix.lower() or "no ending" for name in names)
+    counts = f"{len(names)} ({_counts(dict(endings.most_common()))})"
+    return [f"ignored, no pictures, broken links or results of i2i: {counts}"]
 
 
 _CHANGES: dict[Change, str] = {
@@ -184,13 +188,13 @@ def report_lines(report: CheckReport, *, min_side_pixels: int, max_pixels: int) 
     lines += _section(f"larger than {max_pixels:,} pixels, {skipped}", report.too_large)
     lines += _section(f"a side under {min_side_pixels} pixels, {skipped}", report.too_small)
     lines += _section("smaller than the size of the training, enlarged", report.enlarged)
-    lines += _section("same pixels", [" = ".join(group) for group in report.duplicates])
+    lines += _section("same pixels, data prepare keeps the first", [" = ".join(group) for group in report.duplicates])
     lines += _section("grey, trained on as RGB", report.grey)
     lines += _section("16 bits, reduced to 8", report.sixteen_bit)
     lines += _section("transparent, put on white", report.alpha)
     lines += _section("several frames or pages, only the first is used", report.several_frames)
     lines += _section("turned by their EXIF orientation", report.rotated)
-    return lines
+    return [*lines, *_ignored_lines(report.ignored)]
 
 
 def _section(title: str, entries: Sequence[str], *, where: str = "--json lists all") -> list[str]:

@@ -115,7 +115,7 @@ def _run(
 ) -> None:
     from i2i.inference import load_model
     from i2i.inference.translation.ledger import Ledger, check_lists
-    from i2i.inference.translation.planning import plan_translation, prepare_folders
+    from i2i.inference.translation.planning import plan_translation, prepared_folders
     from i2i.inference.translation.video import settle_video
 
     share = share_of_this_process()
@@ -130,12 +130,12 @@ def _run(
     # What the other directions make of the same pictures must not be taken for this one's.
     other = None if loaded.name == loaded.names[0] else loaded.name
     plan = plan_translation(inputs, out, options.format, direction=other)
-    prepare_folders(plan)
     maker, facts = _maker(loaded, options), _facts(loaded)
     ours = _ours(plan, share)
-    check_lists((*ours.jobs, *ours.videos))
     total = len(ours.jobs) + len(ours.missing) + len(ours.videos)
-    with TranslationProgress(total=total, quiet=options.quiet or share.rank > 0, names=names) as progress:
+    progress = TranslationProgress(total=total, quiet=options.quiet or share.rank > 0, names=names)
+    with prepared_folders(plan, shared=share.count > 1), progress:
+        check_lists((*ours.jobs, *ours.videos))
         if options.direction is None and len(loaded.names) > 1:
             progress.line(_default_direction_line(loaded))
         progress.line(f"runner {facts['runner']}, {loaded.precision} on {loaded.device}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from i2i.data.decoding import DEFAULT_MAX_PIXELS, PictureHeader, decode_rgb8, read_header
 from i2i.data.folders import find_pictures
+from i2i.data.originals import ignored_in, plainness
 from i2i.errors import DataError
 
 DEFAULT_MIN_SIDE_PIXELS = 16
@@ -25,7 +26,8 @@ class CheckReport:
     """What :func:`check_folder` found; all names are relative to `folder`, sorted, with forward slashes.
 
     A picture is usable when it can be decoded and is neither too small nor too large; the remarks after `too_small`
-    take nothing away from it. `duplicates` lists groups of pictures whose pixels are the same. `sizes` counts the
+    take nothing away from it. `duplicates` lists groups of pictures whose pixels are the same, first the one that
+    preparing a set would keep. `ignored` are files that are no pictures, and links without a target. `sizes` counts the
     usable pictures of each (width, height), as "WIDTHxHEIGHT", most frequent first. `enlarged` are those that a
     training at the size asked for would enlarge.
     """
@@ -48,6 +50,7 @@ class CheckReport:
     several_frames: list[str] = field(default_factory=list)
     rotated: list[str] = field(default_factory=list)
     enlarged: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """The report as plain JSON values."""
@@ -111,6 +114,7 @@ def check_folder(
         several_frames=[name for name, header in headers.items() if header.frames > 1],
         rotated=[name for name, header in headers.items() if header.orientation != 1],
         enlarged=[f.name for f in usable if f.header is not None and _is_small(f.header, size_pixels or 0)],
+        ignored=ignored_in(folder, names),
     )
 
 
@@ -161,4 +165,4 @@ def _duplicates(hashes: Mapping[str, str | None]) -> list[list[str]]:
     groups: defaultdict[str | None, list[str]] = defaultdict(list)
     for name, pixel_hash in hashes.items():
         groups[pixel_hash].append(name)
-    return [group for group in groups.values() if len(group) > 1]
+    return [sorted(group, key=plainness) for group in groups.values() if len(group) > 1]

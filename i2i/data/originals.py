@@ -6,7 +6,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
@@ -71,12 +71,21 @@ def plainness(name: str) -> tuple[bool, int, int, str]:
     return _COPY.search(path.stem) is not None, len(path.parts), len(path.stem), name
 
 
+def ignored_in(folder: Path, pictures: Sequence[str]) -> list[str]:
+    """The files in `folder` and below it that are not among `pictures`, sorted: other kinds, links without a target,
+    what i2i made itself; hidden files and what systems leave behind aside.
+    """
+    known = set(pictures)
+    paths = (Path(parent, name) for parent, _, files in os.walk(folder) for name in files)
+    return _of_people(name for name in (path.relative_to(folder).as_posix() for path in paths) if name not in known)
+
+
 class _Files:
     def __init__(self, files: PictureFiles) -> None:
         self._files = files
         self.names = files.names
-        listed = _archived(files.place) if isinstance(files, ZipFiles) else _lying_in(files.place, files.names)
-        self.ignored = sorted(name for name in listed if not any(map(is_hidden_or_junk, PurePosixPath(name).parts)))
+        is_archive = isinstance(files, ZipFiles)
+        self.ignored = _archived(files.place) if is_archive else ignored_in(files.place, files.names)
 
     def read(self, name: str) -> bytes:
         return self._files.read(name)
@@ -120,10 +129,8 @@ def _reductions(header: PictureHeader) -> tuple[Reduction, ...]:
 def _archived(archive: Path) -> list[str]:
     with zipfile.ZipFile(archive) as opened:
         names = [member.filename for member in files_in_zip(opened)]
-    return [name for name in names if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES]
+    return _of_people(name for name in names if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES)
 
 
-def _lying_in(folder: Path, pictures: Sequence[str]) -> list[str]:
-    known = set(pictures)
-    names = (Path(parent, name) for parent, _, files in os.walk(folder) for name in files)
-    return [name for name in (path.relative_to(folder).as_posix() for path in names) if name not in known]
+def _of_people(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not any(map(is_hidden_or_junk, PurePosixPath(name).parts)))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from i2i.data.check import check_folder
+from i2i.data.prepare import PrepareSettings, prepare_set
 from i2i.errors import DataError
 from tests.data.pictures import write_pictures
 
@@ -36,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     exif[274] = 6
     Image.fromarray(rgb + 2).save(tmp_path / "turned.png", exif=exif)
     (tmp_path / "notes.txt").write_text("not looked at")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "moved away.png")
     return tmp_path
 
 
@@ -53,9 +55,22 @@ def test_every_kind_of_trouble_is_found(folder: Path) -> None:
     assert report.alpha == ["alpha.png"]
     assert report.several_frames == ["frames.webp"]
     assert report.rotated == ["turned.png"]
+    assert report.ignored == ["gone.png", "notes.txt"]
     assert report.sizes == {"20x30": 5, "24x24": 4, "30x20": 1}
     assert (report.smallest_side_pixels, report.largest_side_pixels) == (20, 30)
-    assert report.file_bytes == sum(path.stat().st_size for path in folder.rglob("*.*") if path.suffix != ".txt")
+    assert report.file_bytes == sum(
+        path.stat().st_size for path in folder.rglob("*.*") if path.name not in report.ignored
+    )
+
+
+def test_of_equal_pictures_the_one_that_would_be_kept_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    write_pictures(folder, 1, side=24)
+    for name in ("00 copy.png", "(1).png", "0.png"):
+        (folder / name).write_bytes((folder / "00.png").read_bytes())
+    [group] = check_folder(folder).duplicates
+    kept = prepare_set(folder, tmp_path / "out", PrepareSettings(size_pixels=16), version="").pictures
+    assert [one.source for one in kept] == [group[0]] == ["0.png"]
 
 
 def test_what_is_too_large_is_never_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

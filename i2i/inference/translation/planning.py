@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,6 +166,26 @@ def prepare_folders(plan: Plan) -> None:
             ) from error
         if not os.access(folder, os.W_OK):
             raise StorageError(f"{folder}: not writable - choose another folder with -o")
+
+
+@contextlib.contextmanager
+def prepared_folders(plan: Plan, *, shared: bool = False) -> Iterator[None]:
+    """As `prepare_folders`; afterwards those that were created and got no result are gone again.
+
+    Args:
+        shared: other processes write there too, which may not have come to it yet; all folders stay.
+
+    Raises:
+        UsageError, StorageError: as there.
+    """
+    created = [folder for folder in plan.folders if not folder.exists()]
+    prepare_folders(plan)
+    try:
+        yield
+    finally:
+        for folder in () if shared else created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if it is empty
 
 
 def output_format_of(path: Path) -> OutputFormat:

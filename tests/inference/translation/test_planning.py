@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
 from i2i.errors import DataError, UsageError
-from i2i.inference.translation.planning import plan_translation, prepare_folders
+from i2i.inference.translation.planning import plan_translation, prepare_folders, prepared_folders
 from tests.inference.models import paint
 
 
@@ -186,6 +187,21 @@ def test_output_folders_are_made_or_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file, and its name is no picture's"):
         prepare_folders(plan_translation([tmp_path / "in"], tmp_path / "file"))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_folder_that_got_no_result_is_gone_again_whatever_happened(tmp_path: Path, failing: bool) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for folder in (there, tmp_path / "new", tmp_path / "used", tmp_path / "shared"):
+        plan = plan_translation([paint(tmp_path / "in/a.png")], folder)
+        with contextlib.suppress(KeyboardInterrupt), prepared_folders(plan, shared=folder.name == "shared"):
+            assert folder.is_dir()
+            if folder.name == "used":
+                paint(folder / "a.png")
+            if failing:
+                raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "shared", "there", "used"]
 
 
 def test_an_unreadable_folder_is_listed(tmp_path: Path) -> None:
