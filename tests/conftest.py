@@ -23,9 +23,14 @@ os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis
 import numpy as np  # after the lines above: it starts its threads on import
 
 from tests.real import PICTURES
+
+# The same examples each time, and no clock that fails a test on a busy machine.
+hypothesis.settings.register_profile("i2i", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("i2i")
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 

@@ -61,7 +61,7 @@ class TestDump:
     def test_dump_loads_back_equal(self) -> None:
         assert parse_recipe(dump_recipe(FULL)) == FULL
 
-    @settings(max_examples=80, deadline=None, derandomize=True)
+    @settings(max_examples=80)
     @given(
         root=TEXT,
         project=TEXT,
@@ -133,17 +133,17 @@ FRAGMENTS = st.sampled_from(
 class TestFuzz:
     """Whatever is thrown at the reader, it answers with a recipe or a RecipeError."""
 
-    @settings(max_examples=80, deadline=None, derandomize=True)
+    @settings(max_examples=80)
     @given(st.binary(max_size=60))
     def test_bytes(self, content: bytes) -> None:
         self.read(content)
 
-    @settings(max_examples=80, deadline=None, derandomize=True)
+    @settings(max_examples=80)
     @given(st.lists(FRAGMENTS | st.text(max_size=4), max_size=25).map("".join))
     def test_text_that_resembles_yaml(self, text: str) -> None:
         self.read(text)
 
-    @settings(max_examples=80, deadline=None, derandomize=True)
+    @settings(max_examples=80)
     @given(
         st.sampled_from(
             [

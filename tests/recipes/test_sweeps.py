@@ -33,8 +33,8 @@ with open(os.environ["CALLS"], "a") as file:
 # In place of `i2i`: the real one, which takes two steps with a network of no size.
 SMALL = """#!{python}
 import os, sys
-small = ["training.length={{steps: 2}}", "pipeline.generator.convs=1", "data.pictures=4", "data.test_pictures=2"]
-small += ["data.crop_pixels=32", "data.size_pixels=48", "training.workers=0"]
+small = ["precision=fp32", "training.length={{steps: 2}}", "pipeline.generator.convs=1", "training.workers=0"]
+small += ["data.pictures=4", "data.test_pictures=2", "data.crop_pixels=32", "data.size_pixels=48"]
 wishes = [word for wish in small for word in ("--set", wish)]
 os.execv(sys.executable, [sys.executable, "-m", "i2i", *sys.argv[1:], *wishes, "--out", os.environ["OUT"]])
 """

@@ -61,7 +61,7 @@ def pictures(sizes: Sequence[tuple[int, int]], channels: Sequence[int] = (3,)) -
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     chosen=st.lists(st.integers(0, 39), min_size=1, max_size=70),
     size_pixels=st.sampled_from([None, 12]),

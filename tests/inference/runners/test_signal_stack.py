@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from i2i.export.exporting import export_model
 from tests.inference.models import write_upscaler
 
 pytest.importorskip("openvino")
@@ -39,10 +40,17 @@ print(len(caught))
 """
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is only loaded: to record one takes seconds."""
+    folder = tmp_path_factory.mktemp("exported")
+    export_model(write_upscaler(folder / "model.safetensors"), "openvino", folder / "model.xml", version="1")
+    return folder / "model.xml"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="what is kept is kept on Linux alone")
 @pytest.mark.parametrize("stack", ["none", "faulthandler"])
-def test_a_signal_is_handled_whatever_became_of_the_models(tmp_path: Path, stack: str) -> None:
-    model = write_upscaler(tmp_path / "model.safetensors")
-    words = [sys.executable, "-c", _TWO_MODELS_THEN_A_SIGNAL, str(model), stack]
+def test_a_signal_is_handled_whatever_became_of_the_models(exported: Path, stack: str) -> None:
+    words = [sys.executable, "-c", _TWO_MODELS_THEN_A_SIGNAL, str(exported), stack]
     ended = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert (ended.returncode, ended.stdout.strip()) == (0, "3"), ended.stderr
