@@ -159,7 +159,7 @@ def _time_number_formats() -> dict[str, Any]:
 
 def _trial_as_text(trial: dict[str, Any] | None) -> str:
     if trial is None:
-        return "not tried"
+        return "not timed"
     if "problem" in trial:
         return f"the trial failed: {trial['problem']}"
     times = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in trial["seconds"].items())

@@ -161,8 +161,6 @@ def _train(
         evaluation=evaluation,
         after_checkpoint=_present,
     )
-    if evaluation is not None:
-        progress.message(f"evaluation: {evaluation.describe()}")
     if resumed:
         resume_run(running)
         seconds = spent_seconds(folder)
@@ -173,6 +171,8 @@ def _train(
         progress.message(at_end or f"resumed at step {engine.step:,}")
         if at_end:
             return _finished(running, seconds, before=True)
+    if evaluation is not None:
+        progress.message(f"evaluation: {evaluation.describe()}")
     tracker = running.tracker = _open_tracker(recipe, folder, device, progress, resumed) if processes.leads else None
     try:
         together = f", {processes.count} processes" if processes.count > 1 else ""

@@ -33,6 +33,8 @@ PACKAGES = (
     "tensorboard",
     "onnx",
     "onnxruntime",
+    "openvino",
+    "kornia",
 )
 # What decides the speed of bf16 and fp32 arithmetic; the names are those of /proc/cpuinfo.
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")

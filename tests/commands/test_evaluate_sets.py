@@ -350,7 +350,7 @@ class TestTranslator:
         assert "has no pictures 'a', which this model needs" in capsys.readouterr().err
         paint(tmp_path / "plain", {"a.png": 1})
         assert evaluate("-m", translator, "--data", tmp_path / "plain", "--metrics", "psnr") == 2
-        assert "needs testA and testB in it, or a recipe" in capsys.readouterr().err
+        assert "must lie in folders testA and testB there - or name a recipe" in capsys.readouterr().err
         assert evaluate("-m", translator, "--data", tmp_path / "nowhere", "--metrics", "psnr") == 4
         assert "no such folder, file or built-in recipe" in capsys.readouterr().err
 

@@ -58,7 +58,8 @@ def open_set(place: str, shape: ImageShape | None) -> OpenedSet:
         raise DataError(f"{place}: no such folder, file or built-in recipe - check the spelling (`i2i recipes`)")
     if shape is None:
         raise UsageError(
-            f"{place}: a model that translates needs testA and testB in it, or a recipe that says what is what"
+            f"{place}: to score a model that translates, the test pictures must lie in folders testA and testB there"
+            " - or name a recipe or a run in its place, which says where they are"
         )
     return OpenedSet(data=open_streams(_settings_of(path, shape), 0), description=str(place))
 
