@@ -36,11 +36,13 @@ def _score_row(score: Score) -> str:
 
 
 def figures_html(histories: Sequence[FigureHistory]) -> str:
-    """The newest and the best figure of every kind, with passport and interval; "" without any."""
+    """The newest and, where one has it, the best figure of every kind, with passport and interval; "" without any."""
     if not histories:
         return ""
-    body = "".join(_figure_rows(history) for history in histories)
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("Figure", "Newest", "Best"))
+    with_best = any(_has_best(history) for history in histories)
+    body = "".join(_figure_rows(history, with_best=with_best) for history in histories)
+    titles = ("Figure", "Newest", "Best") if with_best else ("Figure", "Newest")
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     return (
         '<div class="card scores"><table><caption>Evaluation<small>Figures may be held against others with the same '
         "passport: open it to see how a figure was made.</small></caption>"
@@ -48,7 +50,11 @@ def figures_html(histories: Sequence[FigureHistory]) -> str:
     )
 
 
-def _figure_rows(history: FigureHistory) -> str:
+def _has_best(history: FigureHistory) -> bool:
+    return history.best is not None and history.best_subject is not None
+
+
+def _figure_rows(history: FigureHistory, *, with_best: bool) -> str:
     newest, name = history.newest, figure_name(history.newest)
     direction = unit_and_direction(newest.unit or "", newest.higher_is_better)
     best = ""
@@ -56,12 +62,13 @@ def _figure_rows(history: FigureHistory) -> str:
         best = f"<b>{html.escape(name.write(history.best.value))}</b>{small(_step_words(history.best_subject))}"
     passport = passport_html(history.passport, history.subject, history.created, newest.interval)
     label = html.escape(newest.label)
+    best_cell = f"<td>{best}</td>" if with_best else ""
     weakened = "" if history.subject.is_as_trained() else run_with(history.subject)
     return (
         f'<tr><th scope="row">{label}{small(direction)}{small(_counts_words(history.passport))}{small(weakened)}</th>'
-        f"<td>{value_html(newest, name)}{small(_step_words(history.subject))}</td><td>{best}</td></tr>"
-        f'<tr class="passport"><td colspan="3"><details><summary>Passport<span class="unseen"> of {label}</span>'
-        f"</summary>{passport}</details></td></tr>"
+        f"<td>{value_html(newest, name)}{small(_step_words(history.subject))}</td>{best_cell}</tr>"
+        f'<tr class="passport"><td colspan="{3 if with_best else 2}"><details><summary>Passport'
+        f'<span class="unseen"> of {label}</span></summary>{passport}</details></td></tr>'
     )
 
 

@@ -63,7 +63,10 @@ def _device_words(environment: Mapping[str, Any]) -> tuple[str, str]:
     if isinstance(gpus, list) and gpus and isinstance(gpus[0], dict) and device != "cpu":
         return str(gpus[0].get("name", "GPU")).removeprefix("NVIDIA "), str(device or "GPU")
     if isinstance(cpu, dict):
-        return str(cpu.get("name") or "CPU"), f"{cpu.get('usable_cores') or cpu.get('cores') or '?'} cores"
+        cores = f"{cpu.get('usable_cores') or cpu.get('cores') or '?'} cores"
+        # Makers write a lot around the name that tells them apart.
+        name = " ".join(re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@", " ", str(cpu.get("name") or "")).split())
+        return "CPU", f"{name}, {cores}" if name else cores
     return (str(device), "") if device else ("", "")
 
 

@@ -71,7 +71,11 @@ def run_folder(tmp_path: Path) -> Path:
             tracker.images(step, "AtoB", np.full((40, 60, 3), step, np.uint8))
     tracker.finish()
     (folder / "recipe.yaml").write_text("name: horse_to_zebra\npipeline: {kind: cyclegan}\n")
-    environment = {"device": "cpu", "cpu": {"name": "Some CPU", "cores": 4}, "git": {"i2i": {"commit": "abc123"}}}
+    environment = {
+        "device": "cpu",
+        "cpu": {"name": "Some(R) Maker(TM) 9 Processor @ 2.50GHz", "cores": 4},
+        "git": {"i2i": {"commit": "abc123"}},
+    }
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
 
@@ -95,7 +99,7 @@ def test_the_report_says_what_the_run_was(run_folder: Path) -> None:
     assert page.text["h1"] == "horse_to_zebra"
     assert "kind: cyclegan" in page.text["pre"]
     assert "21.00" in page.text["dd"]
-    assert "Some CPU" in page.text["dd"]
+    assert "Some Maker 9 2.50GHz, 4 cores" in page.text["small"]
     assert "git checkout abc123" in page.text["code"]
     assert "i2i train --resume" in page.text["code"]
     assert "weighted/x/y" in text  # the value that was not finite

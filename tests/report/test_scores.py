@@ -45,6 +45,9 @@ def test_a_model_that_was_not_run_as_it_was_trained_is_never_the_best() -> None:
     assert whole.newest.value == 20.0 and whole.best is not None and whole.best.value == 20.0
     assert weakened.newest.value == 1.0 and weakened.best is None
     text = figures_html([weakened, whole])
+    assert ">Best</th>" in text and 'colspan="3"' in text
+    alone = figures_html([weakened])
+    assert "Best" not in alone and alone.count("<td>") == 1 and 'colspan="2"' in alone, "a column without a value"
     assert text.count("<small>strength 0.5, precision fp32</small>") == 1 and text.count("<dt>Run with</dt>") == 1
 
 
