@@ -343,7 +343,10 @@ def _main() -> None:
         importlib.import_module(name)
     import torch
 
+    from i2i.cli import verbs
+
     torch.set_num_threads(1)
+    verbs()
     _serve(connection)
 
 

@@ -5,6 +5,7 @@ Everything heavy is imported inside the functions, so that `i2i --help` answers 
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 import warnings
@@ -24,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, debug = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
     # Its remarks on damaged files, two lines each, name no file; what is said of such files is ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    command: Any = typer.main.get_command(app)
     try:
+        command = verbs()
         with command.make_context("i2i", words) as context:
             command.invoke(context)
         sys.stdout.flush()
@@ -36,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exception(error)
         return report_failure(error)
+
+
+@functools.cache
+def verbs() -> Any:
+    """The whole command line, read off the verbs' signatures."""
+    return typer.main.get_command(app)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

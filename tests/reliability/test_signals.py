@@ -60,16 +60,16 @@ def raise_where_nothing_listens(place: str) -> None:
     """For a hook: Ctrl-C while the commands are being put together, or when everything has been done."""
     import atexit
 
-    import typer.main
+    import i2i.cli
 
     if place == "before":
-        made = typer.main.get_command
+        made = i2i.cli.verbs
 
-        def get_command(app: object) -> object:
+        def verbs() -> object:
             signal.raise_signal(signal.SIGINT)
-            return made(app)  # type: ignore[arg-type]
+            return made()
 
-        typer.main.get_command = get_command  # type: ignore[assignment]
+        i2i.cli.verbs = verbs  # type: ignore[assignment]
     else:
         atexit.register(signal.raise_signal, signal.SIGINT)
 
