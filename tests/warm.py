@@ -343,10 +343,10 @@ def _main() -> None:
         importlib.import_module(name)
     import torch
 
-    from i2i.cli import verbs
+    from i2i.cli import command_line
 
     torch.set_num_threads(1)
-    verbs()
+    command_line()
     _serve(connection)
 
 

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, debug = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
     # Its remarks on damaged files, two lines each, name no file; what is said of such files is ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    command = command_line()
     try:
-        command = verbs()
         with command.make_context("i2i", words) as context:
             command.invoke(context)
         sys.stdout.flush()
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @functools.cache
-def verbs() -> Any:
-    """The whole command line, read off the verbs' signatures."""
+def command_line() -> Any:
+    """The whole command line, read off the verbs' signatures once a process."""
     return typer.main.get_command(app)
 
 

@@ -273,8 +273,8 @@ def evaluate(
 ) -> None:
     """Measure what a model makes against real pictures.
 
-    Or one folder of pictures against another. Every figure says how it was made. Under torchrun the processes share
-    the work.
+    With --real and --fake, one folder of pictures against another. Every figure says how it was made. Under torchrun
+    the processes share the work.
     """
     from i2i.commands.evaluation import running
     from i2i.commands.evaluation.wishes import Wishes

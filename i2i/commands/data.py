@@ -152,7 +152,7 @@ def _ignored_lines(names: Sequence[str]) -> list[str]:
         return []
     endings = Counter(Path(name).suffix.lower() or "no ending" for name in names)
     counts = f"{len(names)} ({_counts(dict(endings.most_common()))})"
-    return [f"ignored, no pictures, broken links or results of i2i: {counts}"]
+    return [f"ignored (no pictures, broken links, results of i2i): {counts}"]
 
 
 _CHANGES: dict[Change, str] = {

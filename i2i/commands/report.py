@@ -29,7 +29,12 @@ def run(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
     if len(folders) == 1:
         return [write_report(folders[0], out)]
     pages = [write_report(folder) for folder in folders]
-    return [*pages, write_comparison(folders, out or folders[0].resolve().parent / COMPARISON_FILE)]
+    return [*pages, write_comparison(folders, out or _beside(folders[0]) / COMPARISON_FILE)]
+
+
+def _beside(folder: Path) -> Path:
+    """The folder that it lies in, said as it was said itself, as far as that has a name."""
+    return (folder if folder.name not in ("", "..") else folder.resolve()).parent
 
 
 def _checked(runs: Sequence[Path]) -> list[Path]:

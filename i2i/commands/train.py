@@ -139,10 +139,6 @@ def _train(
     data = open_data(recipe)
     engine = build_engine(recipe, data, processes, device, progress.message)
     evaluation = build_evaluation(recipe, engine, data, extractor)
-    for line in data.report:
-        progress.message(f"skipped: {line}")
-    for note in notes_at_start(recipe, data, evaluation) if processes.leads else ():
-        progress.message(f"note: {note}")
     if recipe.initialize_from and not resumed:
         progress.message(initialize_from(engine, Path(recipe.initialize_from).expanduser()))
     # Only now that nothing is known to speak against it: what cannot begin leaves no folder.
@@ -171,6 +167,10 @@ def _train(
         progress.message(at_end or f"resumed at step {engine.step:,}")
         if at_end:
             return _finished(running, seconds, before=True)
+    for line in data.report:
+        progress.message(f"skipped: {line}")
+    for note in notes_at_start(recipe, data, evaluation) if processes.leads else ():
+        progress.message(f"note: {note}")
     if evaluation is not None:
         progress.message(f"evaluation: {evaluation.describe()}")
     tracker = running.tracker = _open_tracker(recipe, folder, device, progress, resumed) if processes.leads else None

@@ -115,7 +115,7 @@ def _run(
 ) -> None:
     from i2i.inference import load_model
     from i2i.inference.translation.ledger import Ledger, check_lists
-    from i2i.inference.translation.planning import plan_translation, prepared_folders
+    from i2i.inference.translation.planning import folders_for_results, plan_translation
     from i2i.inference.translation.video import settle_video
 
     share = share_of_this_process()
@@ -134,7 +134,7 @@ def _run(
     ours = _ours(plan, share)
     total = len(ours.jobs) + len(ours.missing) + len(ours.videos)
     progress = TranslationProgress(total=total, quiet=options.quiet or share.rank > 0, names=names)
-    with prepared_folders(plan, shared=share.count > 1), progress:
+    with folders_for_results(plan, shared=share.count > 1), progress:
         check_lists((*ours.jobs, *ours.videos))
         if options.direction is None and len(loaded.names) > 1:
             progress.line(_default_direction_line(loaded))

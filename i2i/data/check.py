@@ -23,13 +23,13 @@ DEFAULT_MIN_SIDE_PIXELS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What :func:`check_folder` found; all names are relative to `folder`, sorted, with forward slashes.
+    """What :func:`check_folder` found; all names are relative to `folder`, with forward slashes, and sorted.
 
     A picture is usable when it can be decoded and is neither too small nor too large; the remarks after `too_small`
-    take nothing away from it. `duplicates` lists groups of pictures whose pixels are the same, first the one that
-    preparing a set would keep. `ignored` are files that are no pictures, and links without a target. `sizes` counts the
-    usable pictures of each (width, height), as "WIDTHxHEIGHT", most frequent first. `enlarged` are those that a
-    training at the size asked for would enlarge.
+    take nothing away from it. `duplicates` lists groups of pictures whose pixels are the same, in each the one first
+    that preparing a set would keep. `sizes` counts the usable pictures of each (width, height), as "WIDTHxHEIGHT", most
+    frequent first. `enlarged` are those that a training at the size asked for would enlarge. `ignored` are files that
+    are no pictures, links without a target, and results of i2i.
     """
 
     folder: str

@@ -14,7 +14,7 @@ DOWNLOAD_FOLDER = Path("datasets")
 
 RESULTS_SUFFIX = "_translated"
 """Ends the name of the folder where translations go by default."""
-_JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
+_JUNK = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini", "Icon\r"})
 
 
 class MissingFolderError(DataError):
@@ -54,7 +54,7 @@ def find_pictures(folder: Path, *, fetch: str | None = None) -> list[str]:
 
 def is_hidden_or_junk(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or is what systems leave behind."""
-    return name.startswith(".") or name in _JUNK_FOLDERS
+    return name.startswith(".") or name in _JUNK
 
 
 def _may_hold_originals(name: str) -> bool:

@@ -13,7 +13,7 @@ from i2i.evaluation.passports.figures import Figure, FigureSheet, Passport, Subj
 from i2i.inference.model_files.loading import ModelSource
 from i2i.inference.model_files.model_file import EntryPointRecord, LatentRecord, PictureRecord
 from i2i.report.markdown import block, code, front_matter, plain, table
-from i2i.report.names import capital, score_name, words
+from i2i.report.names import capital, processor_name, score_name, words
 from i2i.report.run_files import RunFiles
 from i2i.training.progress_bar import format_duration
 
@@ -227,7 +227,7 @@ def _machine(environment: Mapping[str, Any]) -> list[str]:
     if isinstance(gpus, list) and gpus and isinstance(gpus[0], dict) and environment.get("device") != "cpu":
         lines.append(f"- Machine: {plain(gpus[0].get('name', 'GPU'))}")
     elif isinstance(cpu, dict):
-        lines.append(f"- Machine: {plain(cpu.get('name') or 'CPU')}, {cpu.get('usable_cores')} cores")
+        lines.append(f"- Machine: {plain(processor_name(cpu.get('name')))}, {cpu.get('usable_cores')} cores")
     if isinstance(versions, dict):
         shown = [f"{name} {versions[name]}" for name in ("torch", "numpy") if name in versions]
         lines.append(f"- Python {plain(environment.get('python'))}, {plain(', '.join(shown))}")

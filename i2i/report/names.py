@@ -11,6 +11,12 @@ from i2i.evaluation.measures import FIGURES, decimals
 from i2i.evaluation.upscaling import PROTOCOLS
 
 _LOWER_IS_BETTER = re.compile(r"(?i)fid|kid|lpips|loss|error|mae|mse|l1|l2|distance|consistency|seconds")
+_AROUND_PROCESSORS = re.compile(r"(?i)\((r|tm)\)|\b(cpu|processor)\b|@")
+
+
+def processor_name(recorded: object) -> str:
+    """A CPU's name without what makers write around it: "Intel Xeon 2.50GHz"; "CPU" for one that is not known."""
+    return " ".join(_AROUND_PROCESSORS.sub(" ", str(recorded or "")).split()) or "CPU"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def figures_html(histories: Sequence[FigureHistory]) -> str:
     """The newest and, where one has it, the best figure of every kind, with passport and interval; "" without any."""
     if not histories:
         return ""
-    with_best = any(_has_best(history) for history in histories)
+    with_best = any(history.best is not None for history in histories)
     body = "".join(_figure_rows(history, with_best=with_best) for history in histories)
     titles = ("Figure", "Newest", "Best") if with_best else ("Figure", "Newest")
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -48,10 +48,6 @@ def figures_html(histories: Sequence[FigureHistory]) -> str:
         "passport: open it to see how a figure was made.</small></caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def _has_best(history: FigureHistory) -> bool:
-    return history.best is not None and history.best_subject is not None
 
 
 def _figure_rows(history: FigureHistory, *, with_best: bool) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i.report.curves import newest_value
-from i2i.report.names import words
+from i2i.report.names import processor_name, words
 from i2i.report.run_files import RunFiles
 from i2i.report.scores import Score
 from i2i.training.progress_bar import format_duration
@@ -64,9 +64,8 @@ def _device_words(environment: Mapping[str, Any]) -> tuple[str, str]:
         return str(gpus[0].get("name", "GPU")).removeprefix("NVIDIA "), str(device or "GPU")
     if isinstance(cpu, dict):
         cores = f"{cpu.get('usable_cores') or cpu.get('cores') or '?'} cores"
-        # Makers write a lot around the name that tells them apart.
-        name = " ".join(re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@", " ", str(cpu.get("name") or "")).split())
-        return "CPU", f"{name}, {cores}" if name else cores
+        name = processor_name(cpu.get("name"))
+        return "CPU", cores if name == "CPU" else f"{name}, {cores}"
     return (str(device), "") if device else ("", "")
 
 

@@ -23,8 +23,9 @@ _DTYPES: dict[ChosenPrecision, torch.dtype] = {
 # Below this gain a narrower format is not worth its rounding.
 WORTHWHILE_SPEEDUP = 1.2
 
-# Nothing that somebody else does on the machine makes a format that is clearly faster look this much slower twice.
+# Two repetitions in a row that take this much longer are as many as it takes, where each is too long for a hitch.
 HOPELESS_SLOWDOWN = 2.0
+_LONG_SECONDS = 0.1
 
 
 class Precision:
@@ -68,7 +69,8 @@ def measure_precisions(device: torch.device) -> dict[str, float]:
     A processor without bf16 imitates it at a small part of fp32's rate; two such repetitions say enough.
     """
     fp32 = _time_convolution(device, torch.float32)
-    return {"fp32": fp32, "bf16": _time_convolution(device, torch.bfloat16, hopeless_seconds=HOPELESS_SLOWDOWN * fp32)}
+    hopeless = max(_LONG_SECONDS, HOPELESS_SLOWDOWN * fp32)
+    return {"fp32": fp32, "bf16": _time_convolution(device, torch.bfloat16, hopeless_seconds=hopeless)}
 
 
 def _time_convolution(

@@ -21,12 +21,16 @@ from tests.data.pictures import write_pictures
 def test_check_prints_counts_and_remarks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(tmp_path, 3, side=24)
     (tmp_path / "bad.png").write_bytes(b"rubbish")
+    for name in ("notes.txt", "Thumbs.db", ".hidden"):
+        (tmp_path / name).write_text("no picture")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "moved away.png")
     data.check(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{tmp_path}: 4 pictures, 3 usable, ")
     assert lines[1] == "sizes: 24x24 (3); sides 24 to 24 pixels"
     assert lines[2] == "unreadable, skipped in training: 1"
     assert lines[3].startswith("  bad.png: not a JPEG")
+    assert lines[4:] == ["ignored (no pictures, broken links, results of i2i): 2 (.png 1, .txt 1)"]
 
 
 def test_names_that_are_no_text_stay_in_their_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +147,7 @@ def test_prepare_says_what_it_changed_and_passed_over(tmp_path: Path, capsys: py
         "  dogs/clear.png",
         "CMYK, converted to RGB without their colour profile: 1",
         "  dogs/print.jpg",
-        "ignored, no pictures, broken links or results of i2i: 4 (.txt 2, .gif 1, no ending 1)",
+        "ignored (no pictures, broken links, results of i2i): 4 (.txt 2, .gif 1, no ending 1)",
     ]
     assert main(["data", "prepare", str(raw), str(tmp_path / "other"), "--size", "24", "--crop", "none", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -350,7 +350,10 @@ class TestTranslator:
         assert "has no pictures 'a', which this model needs" in capsys.readouterr().err
         paint(tmp_path / "plain", {"a.png": 1})
         assert evaluate("-m", translator, "--data", tmp_path / "plain", "--metrics", "psnr") == 2
-        assert "must lie in folders testA and testB there - or name a recipe" in capsys.readouterr().err
+        assert (
+            "put the test pictures into folders testA and testB there, or name a recipe or a run"
+            in capsys.readouterr().err
+        )
         assert evaluate("-m", translator, "--data", tmp_path / "nowhere", "--metrics", "psnr") == 4
         assert "no such folder, file or built-in recipe" in capsys.readouterr().err
 
@@ -374,6 +377,13 @@ class TestUpscaler:
         assert by_name["psnr"] != found["psnr_rgb"], "the border counts here"
         assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json"), "--json"]) == 0
         assert len(told(capsys)["figures"]) == 10
+
+    def test_a_plain_folder_is_for_another_word(
+        self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paint(tmp_path / "plain", {"a.png": 1})
+        assert evaluate("-m", model, "--data", tmp_path / "plain") == 2
+        assert "which of its pictures this model needs - use --hr PICTURES, or name a" in capsys.readouterr().err
 
     @pytest.mark.parametrize("given", [False, True])
     def test_damaged_pictures_are_named_and_the_others_measured(

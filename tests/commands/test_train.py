@@ -78,7 +78,9 @@ class TestFinishedRuns:
     ) -> None:
         out = tmp_path / "run"
         constant = ["--set", "training.schedule={kind: constant}"]
-        assert train(recipe, *constant, *SHORT, "-o", out, "--quiet") == 0
+        (tmp_path / "pictures" / "trainA" / "broken.png").write_bytes(b"no picture")
+        assert train(recipe, *constant, *SHORT, "-o", out) == 0
+        assert "skipped: " in capsys.readouterr().err
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
         capsys.readouterr()
         assert train("--resume", out) == 0
@@ -92,7 +94,7 @@ class TestFinishedRuns:
         assert (told["step"], told["finished_before"]) == (3, True)
         assert main(advice.split()[1:]) == 0
         printed = capsys.readouterr()
-        assert "resumed at step 3" in printed.err
+        assert "resumed at step 3" in printed.err and "skipped: " in printed.err
         assert "done at step 6" in printed.out
 
     def test_a_schedule_that_has_ended_asks_for_a_new_run(

@@ -63,13 +63,13 @@ def raise_where_nothing_listens(place: str) -> None:
     import i2i.cli
 
     if place == "before":
-        made = i2i.cli.verbs
+        made = i2i.cli.command_line
 
-        def verbs() -> object:
+        def command_line() -> object:
             signal.raise_signal(signal.SIGINT)
             return made()
 
-        i2i.cli.verbs = verbs  # type: ignore[assignment]
+        i2i.cli.command_line = command_line  # type: ignore[assignment]
     else:
         atexit.register(signal.raise_signal, signal.SIGINT)
 

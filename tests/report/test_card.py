@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "command": "i2i train /home/someone/x.yaml",
     "python": "3.11.7",
     "versions": {"torch": "2.11.0"},
-    "cpu": {"name": "A CPU", "usable_cores": 2},
+    "cpu": {"name": "Maker(r) 9 Processor", "usable_cores": 2},
     "gpus": [],
     "git": {"i2i": {"commit": "abc123", "dirty": True}},
     "device": "cpu",
@@ -106,7 +106,7 @@ class TestOfARun:
         assert "two folders of pictures" in data.lower() and "`reds2greens`" in data and "64 pixels" in data
         training = section(text, "Training")
         assert "- 3 steps, 3 min" in training and "Batches of 4; weights averaged over 1,000" in training
-        assert "A CPU, 2 cores" in training and "`abc123`, with uncommitted changes" in training
+        assert "Maker 9, 2 cores" in training and "`abc123`, with uncommitted changes" in training
         assert "Began from the weights of `first.safetensors`" in training
         use = section(text, "How to use it")
         assert "i2i translate --model best.safetensors PICTURES --direction BtoA" in use

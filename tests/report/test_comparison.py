@@ -98,6 +98,15 @@ def test_the_command_writes_a_page_for_each_and_one_for_all(tmp_path: Path) -> N
         run(folders, tmp_path)
 
 
+def test_the_page_for_all_is_named_as_the_runs_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, rate=0.1, fid=1.0, psnr=1.0)
+    monkeypatch.chdir(tmp_path)
+    assert run([Path("a"), Path("b")])[-1] == Path("comparison.html")
+    monkeypatch.chdir(tmp_path / "a")
+    assert run([Path(), Path("../b")])[-1] == tmp_path / "comparison.html"
+
+
 def test_runs_of_one_name_are_told_apart_and_empty_ones_are_no_trouble(tmp_path: Path) -> None:
     folders = [tmp_path / name / "run" for name in ("<img src=x>", "b")]
     for folder in folders:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from i2i.report.names import score_name, sheet_title, words
+from i2i.report.names import processor_name, score_name, sheet_title, words
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,17 @@ def test_words_keep_what_is_no_name_of_ours() -> None:
     assert words("photoToSketch") == "photoToSketch"
     assert words("memory_gib") == "memory GiB"
     assert (sheet_title("AtoB"), sheet_title("upscale"), sheet_title("my_sheet")) == ("A → B", "Enlarged", "My sheet")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name"),
+    [
+        ("Intel(R) Xeon(R) Processor @ 2.50GHz", "Intel Xeon 2.50GHz"),
+        ("AMD Ryzen(tm) 7 CPU", "AMD Ryzen 7"),
+        ("Neoverse-N1", "Neoverse-N1"),
+        (None, "CPU"),
+        ("", "CPU"),
+    ],
+)
+def test_processors_are_called_by_what_tells_them_apart(recorded: object, name: str) -> None:
+    assert processor_name(recorded) == name

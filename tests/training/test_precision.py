@@ -61,19 +61,20 @@ def test_bf16_is_chosen_where_it_is_clearly_faster(
 
 
 @pytest.mark.parametrize(
-    ("bf16", "measured"),
+    ("unit", "bf16", "measured"),
     [
-        ([8.0, 0.5, 1.0, 1.5, 1.0, 6.0, 1.0], 1.0),
-        ([8.0, 8.0, 9.0, 3.5, 1.0, 6.0, 5.0], 1.0),
-        ([8.0, 0.5, 4.5, 4.25], 4.25),
+        (1.0, [8.0, 0.5, 1.0, 1.5, 1.0, 6.0, 1.0], 1.0),
+        (1.0, [8.0, 8.0, 9.0, 3.5, 1.0, 6.0, 5.0], 1.0),
+        (1.0, [8.0, 0.5, 4.5, 4.25], 4.25),
+        (2**-7, [8.0, 0.5, 4.5, 4.25, 1.0, 6.0, 5.0], 1.0),
     ],
-    ids=["faster", "slow only at first", "hopeless"],
+    ids=["faster", "slow only at first", "hopeless", "so short that a hitch makes it slow"],
 )
 def test_the_fastest_repetition_is_the_measure(
-    bf16: list[float], measured: float, monkeypatch: pytest.MonkeyPatch
+    unit: float, bf16: list[float], measured: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else on the machine, or the first kernels, must not decide; times are made up here."""
-    durations = [9.0, 9.0, 3.0, 2.0, 5.0, 4.0, 7.0, *bf16]
+    durations = [unit * seconds for seconds in (9.0, 9.0, 3.0, 2.0, 5.0, 4.0, 7.0, *bf16)]
     times: list[float] = [0.0]
 
     def clock(device: torch.device) -> float:
@@ -86,5 +87,5 @@ def test_the_fastest_repetition_is_the_measure(
         return times[-1]
 
     monkeypatch.setattr(module, "now", clock)
-    assert measure_precisions(CPU) == {"fp32": 2.0, "bf16": measured}
+    assert measure_precisions(CPU) == {"fp32": unit * 2.0, "bf16": unit * measured}
     assert not durations, "a repetition too few"

@@ -30,7 +30,7 @@ def has_test_folders(place: str) -> bool:
     return all((Path(place).expanduser() / name).is_dir() for name in ("testA", "testB"))
 
 
-def open_set(place: str, shape: ImageShape | None) -> OpenedSet:
+def open_set(place: str, shape: ImageShape | None, *, advice: str = "") -> OpenedSet:
     """Open the data set at `place`.
 
     Args:
@@ -38,6 +38,7 @@ def open_set(place: str, shape: ImageShape | None) -> OpenedSet:
             folder or .zip file of pictures.
         shape: of the pictures that the model makes, to which files are brought; None for models of any size, which
             need a recipe.
+        advice: what else a model of any size can be scored on, for the error where `place` is no recipe.
 
     Raises:
         DataError: there is nothing, or nothing that can be used.
@@ -58,8 +59,8 @@ def open_set(place: str, shape: ImageShape | None) -> OpenedSet:
         raise DataError(f"{place}: no such folder, file or built-in recipe - check the spelling (`i2i recipes`)")
     if shape is None:
         raise UsageError(
-            f"{place}: to score a model that translates, the test pictures must lie in folders testA and testB there"
-            " - or name a recipe or a run in its place, which says where they are"
+            f"{place}: does not say which of its pictures this model needs - {advice}, or name a recipe or a run, which"
+            " does"
         )
     return OpenedSet(data=open_streams(_settings_of(path, shape), 0), description=str(place))
 

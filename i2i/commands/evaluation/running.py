@@ -145,7 +145,8 @@ def _translator(wishes: Wishes, place: str, device: str, team: Team, metadata: M
         return
     models = {"": _upscaler(wishes, device)} if enlarges else _directions(wishes, device)
     models = {model.name: model for model in models.values()}
-    opened = open_set(place, None)
+    advice = "use --hr PICTURES" if enlarges else "put the test pictures into folders testA and testB there"
+    opened = open_set(place, None, advice=advice)
     first = next(iter(models.values()))
     if wishes.metrics is None and opened.data.aligned and wishes.split != "train":
         wishes.refuse_networks("paired scores look through no network")

@@ -169,7 +169,7 @@ def prepare_folders(plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def prepared_folders(plan: Plan, *, shared: bool = False) -> Iterator[None]:
+def folders_for_results(plan: Plan, *, shared: bool = False) -> Iterator[None]:
     """As `prepare_folders`; afterwards those that were created and got no result are gone again.
 
     Args:
@@ -178,14 +178,15 @@ def prepared_folders(plan: Plan, *, shared: bool = False) -> Iterator[None]:
     Raises:
         UsageError, StorageError: as there.
     """
-    created = [folder for folder in plan.folders if not folder.exists()]
-    prepare_folders(plan)
+    missing = {place for folder in plan.folders for place in (folder, *folder.parents) if not place.exists()}
     try:
+        prepare_folders(plan)
         yield
     finally:
-        for folder in () if shared else created:
+        # What lies within another one first; and what holds something stays.
+        for folder in () if shared else sorted(missing, key=lambda place: len(place.parts), reverse=True):
             with contextlib.suppress(OSError):
-                folder.rmdir()  # only if it is empty
+                folder.rmdir()
 
 
 def output_format_of(path: Path) -> OutputFormat:

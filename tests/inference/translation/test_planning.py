@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2i.errors import DataError, UsageError
-from i2i.inference.translation.planning import plan_translation, prepare_folders, prepared_folders
+from i2i.inference.translation.planning import Plan, folders_for_results, plan_translation, prepare_folders
 from tests.inference.models import paint
 
 
@@ -193,15 +193,23 @@ def test_output_folders_are_made_or_refused_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_got_no_result_is_gone_again_whatever_happened(tmp_path: Path, failing: bool) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    for folder in (there, tmp_path / "new", tmp_path / "used", tmp_path / "shared"):
+    for folder in (there, tmp_path / "new" / "deep", tmp_path / "used", tmp_path / "shared"):
         plan = plan_translation([paint(tmp_path / "in/a.png")], folder)
-        with contextlib.suppress(KeyboardInterrupt), prepared_folders(plan, shared=folder.name == "shared"):
+        with contextlib.suppress(KeyboardInterrupt), folders_for_results(plan, shared=folder.name == "shared"):
             assert folder.is_dir()
             if folder.name == "used":
                 paint(folder / "a.png")
             if failing:
                 raise KeyboardInterrupt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "shared", "there", "used"]
+
+
+def test_where_one_folder_cannot_be_made_the_others_are_gone_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    plan = Plan((), (), (tmp_path / "new", tmp_path / "file"))
+    with pytest.raises(UsageError, match="is a file"), folders_for_results(plan):
+        raise AssertionError("nothing is begun")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_unreadable_folder_is_listed(tmp_path: Path) -> None:
