@@ -86,7 +86,8 @@ def _time_convolution(
         return now(device) - started
 
     # The first two build the kernels; the fastest is what the machine can do when nobody else uses it.
-    take(), take()
+    for _ in range(2):
+        take()
     seconds: list[float] = []
     while len(seconds) < repetitions and not (len(seconds) == 2 and min(seconds) > hopeless_seconds):
         seconds.append(take())
